@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IChannelEscrow} from "../interfaces/IChannelEscrow.sol";
+import {GasLib} from "./GasLib.sol";
+
+interface IERC20 {
+    function balanceOf(address account) external view returns (uint256);
+    function transfer(address to, uint256 amount) external returns (bool);
+    function transferFrom(address from, address to, uint256 amount) external returns (bool);
+}
+
+/// @title TokenLib
+/// @notice Moves ERC-20 tokens that answer true, or nothing, or lie, or refuse.
+library TokenLib {
+    /// @dev What a refund push may burn. Chains that price new state high need about 500k for a fresh account.
+    uint256 internal constant REFUND_PUSH_GAS = 1_000_000;
+
+    /// @notice Takes exactly `amount` from `from`, or reverts.
+    function pull(address token, address from, uint256 amount) internal {
+        uint256 balanceBefore = IERC20(token).balanceOf(address(this));
+        if (!_call(token, gasleft(), abi.encodeCall(IERC20.transferFrom, (from, address(this), amount)))) {
+            revert IChannelEscrow.TransferFailed(token, from, amount);
+        }
+        uint256 balanceAfter = IERC20(token).balanceOf(address(this));
+        if (balanceAfter < balanceBefore || balanceAfter - balanceBefore != amount) {
+            revert IChannelEscrow.UnexpectedDelta(token, amount, balanceBefore, balanceAfter);
+        }
+    }
+
+    /// @notice Sends `amount` to `to`, or reverts.
+    function push(address token, address to, uint256 amount) internal {
+        if (!_call(token, gasleft(), abi.encodeCall(IERC20.transfer, (to, amount)))) {
+            revert IChannelEscrow.TransferFailed(token, to, amount);
+        }
+    }
+
+    /// @notice Tries to send `amount` to `to` with a full bound of gas, and says whether the token did.
+    /// @dev Reverts if the bound cannot be given in full: else whoever sends the transaction could choose the gas so that
+    /// the push fails, and turn every refund into a credit.
+    function tryPush(address token, address to, uint256 amount) internal returns (bool) {
+        bytes memory data = abi.encodeCall(IERC20.transfer, (to, amount));
+        GasLib.demand(REFUND_PUSH_GAS);
+        return _call(token, REFUND_PUSH_GAS, data);
+    }
+
+    /// @dev True if the call succeeded and returned nothing or true. One word is copied, however long the answer is.
+    /// An answer to an address without code is no success; listed tokens had code when they were listed.
+    function _call(address token, uint256 gasBound, bytes memory data) private returns (bool) {
+        bool ok;
+        uint256 size;
+        uint256 answer;
+        assembly ("memory-safe") {
+            ok := call(gasBound, token, 0, add(data, 0x20), mload(data), 0x00, 0x20)
+            size := returndatasize()
+            answer := mload(0x00)
+        }
+        if (!ok) return false;
+        return size == 0 ? token.code.length != 0 : size >= 32 && answer == 1;
+    }
+}
