@@ -1,0 +1,95 @@
+//! What is worth collecting now, and how much of it: a pure question over the books.
+
+use crate::amount::{Amount, Cumulative};
+use crate::channel::{Channel, Standing};
+use crate::ids::ChannelId;
+use crate::time::UnixSeconds;
+use core::cmp::Reverse;
+
+/// When a channel is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Settle as soon as this much waits on one channel.
+    pub value_max: Amount,
+    /// Settle when something has waited this long, in seconds.
+    pub age_max_seconds: u64,
+    /// Less than this is not worth a transaction's gas: left until a deadline forces it (threat B3).
+    pub value_min: Amount,
+}
+
+/// Why a channel is to be settled; the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// The payer asked the escrow to close: after its grace period the rest is the payer's.
+    Deadline,
+    /// A close was asked for here.
+    CloseAsked,
+    /// Much waits.
+    Value,
+    /// It has waited long.
+    Age,
+}
+
+/// One channel to collect from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The settled total to set.
+    pub target: Cumulative,
+    /// What that pays.
+    pub pays: Amount,
+    /// Whether to close it as well.
+    pub closes: bool,
+    /// Why now.
+    pub why: Why,
+}
+
+/// What to collect now, gravest reason first and, among equals, the largest value first.
+///
+/// A close waits until no charge is open, so that it carries everything that was earned (threat C4). A channel with
+/// a settlement under way is left alone (TX-1).
+pub fn plan<'a>(
+    channels: impl IntoIterator<Item = &'a Channel>,
+    policy: &Policy,
+    now: UnixSeconds,
+) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = channels
+        .into_iter()
+        .filter_map(|channel| judge(channel, policy, now))
+        .collect();
+    plans.sort_by_key(|plan| (plan.why, Reverse(plan.pays), plan.channel));
+    plans
+}
+
+fn judge(channel: &Channel, policy: &Policy, now: UnixSeconds) -> Option<Plan> {
+    if channel.capture().is_some() || channel.standing() == Standing::Finalized {
+        return None;
+    }
+    let pays = channel.uncollected();
+    let asked = channel.closing().is_some() && channel.charges().is_empty();
+    let due = !pays.is_zero() && channel.chain().close_requested_at.is_some();
+    let waited = channel
+        .uncollected_since()
+        .map_or(0, |since| now.seconds_since(since));
+    let worth = !pays.is_zero() && pays >= policy.value_min;
+    let why = if due {
+        Why::Deadline
+    } else if asked {
+        Why::CloseAsked
+    } else if worth && pays >= policy.value_max {
+        Why::Value
+    } else if worth && waited >= policy.age_max_seconds {
+        Why::Age
+    } else {
+        return None;
+    };
+    let target = channel.collectible().max(channel.chain().settled);
+    Some(Plan {
+        channel: channel.id(),
+        target,
+        pays,
+        closes: asked,
+        why,
+    })
+}
