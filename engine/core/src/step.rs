@@ -330,6 +330,13 @@ fn observe(channel: &mut Channel, seen: ChainState, last_final: ChainState) -> O
         channel.accepted = channel.chain.settled;
         channel.spent = channel.spent.max(channel.chain.settled);
     }
+    let over = |capture: Capture| {
+        channel.chain.settled >= capture.target && (channel.chain.finalized || !capture.closes)
+    };
+    // A settlement ends when the chain shows its effect, never because somebody said it was sent.
+    if channel.chain.finalized || channel.capture.is_some_and(over) {
+        channel.capture = None;
+    }
     Outcome::Done
 }
 
