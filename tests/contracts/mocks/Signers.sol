@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @dev An ERC-1271 wallet whose answer the test chooses.
+contract ContractSigner {
+    enum Answer {
+        Accept,
+        Refuse,
+        WrongMagic,
+        ShortAnswer,
+        DirtyTail,
+        Bomb,
+        BurnGas,
+        Revert
+    }
+
+    Answer public answer;
+    bytes32 public expected;
+
+    function set(Answer value, bytes32 hash) external {
+        (answer, expected) = (value, hash);
+    }
+
+    function isValidSignature(bytes32 hash, bytes calldata) external view returns (bytes4) {
+        Answer a = answer;
+        if (a == Answer.Accept && hash == expected) return 0x1626ba7e;
+        if (a == Answer.WrongMagic) return 0xffffffff;
+        if (a == Answer.Revert) revert();
+        if (a == Answer.BurnGas) while (true) {}
+        if (a == Answer.ShortAnswer) {
+            assembly {
+                mstore(0, shl(224, 0x1626ba7e))
+                return(0, 4)
+            }
+        }
+        if (a == Answer.DirtyTail) {
+            assembly {
+                mstore(0, or(shl(224, 0x1626ba7e), 1))
+                return(0, 32)
+            }
+        }
+        if (a == Answer.Bomb) {
+            assembly {
+                return(0, 200000)
+            }
+        }
+        return 0;
+    }
+}
+
+/// @dev A wallet that holds money and calls what it is told to: a contract as payer or payee.
+contract Wallet {
+    bool public refusing;
+
+    function call(address target, bytes calldata data) external returns (bool ok, bytes memory answer) {
+        return target.call(data);
+    }
+}
