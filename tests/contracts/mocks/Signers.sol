@@ -50,9 +50,12 @@ contract ContractSigner {
 
 /// @dev A wallet that holds money and calls what it is told to: a contract as payer or payee.
 contract Wallet {
-    bool public refusing;
-
     function call(address target, bytes calldata data) external returns (bool ok, bytes memory answer) {
         return target.call(data);
+    }
+
+    function callOrRevert(address target, bytes calldata data) external {
+        (bool ok,) = target.call(data);
+        require(ok, "refused");
     }
 }
