@@ -200,9 +200,10 @@ abstract contract EscrowState is IChannelEscrow {
 
     /// @dev Whether the caller may collect from the channel at all.
     function _judgeStanding(Record storage record) internal view returns (Verdict) {
-        if (record.payee == address(0)) return Verdict.ChannelUnknown;
+        address payee = record.payee;
+        if (payee == address(0)) return Verdict.ChannelUnknown;
         if (record.finalized) return Verdict.ChannelIsFinalized;
-        if (record.payee != msg.sender) return Verdict.OtherPayee;
+        if (payee != msg.sender) return Verdict.OtherPayee;
         return Verdict.Landed;
     }
 
