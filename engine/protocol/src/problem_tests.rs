@@ -1,0 +1,114 @@
+//! What must hold of problems.
+
+use super::*;
+use serde_json::json;
+use weir_core::{Amount, Cumulative};
+
+fn body(problem: &Problem) -> Value {
+    serde_json::from_str(&problem.body()).unwrap()
+}
+
+#[test]
+fn threat_h3_status_table() {
+    let expected = [
+        ("payment-required", 402),
+        ("payment-insufficient", 402),
+        ("payment-expired", 402),
+        ("verification-failed", 402),
+        ("method-unsupported", 400),
+        ("malformed-credential", 402),
+        ("invalid-challenge", 402),
+        ("session/invalid-signature", 402),
+        ("session/signer-mismatch", 402),
+        ("session/amount-exceeds-deposit", 402),
+        ("session/delta-too-small", 402),
+        ("session/channel-not-found", 410),
+        ("session/channel-finalized", 410),
+        ("session/challenge-not-found", 402),
+        ("session/insufficient-balance", 402),
+        ("session/transaction-reverted", 409),
+    ];
+    assert_eq!(PROBLEMS.len(), expected.len() + 1);
+    for (row, (name, status)) in PROBLEMS.iter().zip(expected) {
+        assert_eq!(row.uri, format!("https://paymentauth.org/problems/{name}"));
+        assert_eq!((row.status, row.kind.row().uri), (status, row.uri));
+    }
+}
+
+#[test]
+fn threat_h3_a_channel_that_never_sells_again_is_gone() {
+    for refusal in [
+        Refusal::ChannelNotFound,
+        Refusal::ChannelFinalized,
+        Refusal::ChannelClosing,
+        Refusal::ChannelFrozen,
+        Refusal::ChannelDrainOnly,
+    ] {
+        let problem = Problem::from(&refusal);
+        assert_eq!(
+            (problem.status(), problem.needs_challenge()),
+            (410, false),
+            "{refusal:?}"
+        );
+    }
+}
+
+#[test]
+fn a_refusal_keeps_its_numbers() {
+    let refusal = Refusal::InsufficientBalance {
+        required: Cumulative::new(125),
+        accepted: Cumulative::new(100),
+    };
+    let problem = Problem::from(&refusal).on_channel(ChannelId([0xab; 32].into()));
+    let expected = json!({
+        "type": "https://paymentauth.org/problems/session/insufficient-balance",
+        "title": "Insufficient Balance",
+        "status": 402,
+        "detail": refusal.to_string(),
+        "channelId": format!("0x{}", "ab".repeat(32)),
+        "requiredCumulative": "125",
+        "acceptedCumulative": "100",
+        "requiredTopUp": "25",
+    });
+    assert_eq!(body(&problem), expected);
+    let small = Problem::from(&Refusal::DeltaTooSmall {
+        minimum: Amount::new(7),
+    });
+    assert_eq!(body(&small)["minVoucherDelta"], "7");
+}
+
+#[test]
+fn what_is_ours_to_get_right_tells_nothing() {
+    let problem = Problem::from(&Refusal::ChargeNotOpen);
+    assert_eq!(problem.status(), 500);
+    assert_eq!(body(&problem)["type"], "about:blank");
+    assert_eq!(body(&problem).get("title"), None);
+}
+
+#[test]
+fn extensions_cannot_pose_as_members_of_the_rfc() {
+    let problem = Problem::new(ProblemType::PaymentRequired, "pay")
+        .with("status", 200)
+        .with("note", "x");
+    assert_eq!(
+        (&body(&problem)["status"], &body(&problem)["note"]),
+        (&json!(402), &json!("x"))
+    );
+}
+
+#[test]
+fn unreadable_credentials_and_challenges_have_their_status() {
+    use crate::json::JsonError;
+    let several = Problem::from(&CredentialError::Several);
+    let garbled = Problem::from(&CredentialError::Json(JsonError::Encoding));
+    assert_eq!((several.status(), garbled.status()), (400, 402));
+    assert_eq!(garbled.kind(), ProblemType::MalformedCredential);
+    assert_eq!(
+        ChallengeRefusal::Expired.problem("session").kind(),
+        ProblemType::ChallengeNotFound
+    );
+    assert_eq!(
+        ChallengeRefusal::Unknown.problem("charge").kind(),
+        ProblemType::InvalidChallenge
+    );
+}
