@@ -1,0 +1,124 @@
+//! Reads the fields of a payload, each with a name in its refusal.
+
+use super::{RawTransaction, SignatureForms};
+use crate::hex;
+use crate::limits::TRANSACTION_BYTES_MAX;
+use crate::problem::{Problem, ProblemType};
+use alloy_primitives::{Address, B256};
+use serde_json::{Map, Value};
+use weir_core::signature::{SIGNATURE_BYTES, SignatureError};
+use weir_core::voucher::Claimed;
+use weir_core::{Amount, ChannelId, Cumulative, Signature, Voucher};
+
+/// Why a decoded payload is not a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// A required field is not there.
+    #[error("the payload has no {0}")]
+    Missing(&'static str),
+    /// A field has another type, length, range or spelling.
+    #[error("the payload's {0} is malformed")]
+    Malformed(&'static str),
+    /// `action` is none of the four.
+    #[error("the payload's action is unknown")]
+    UnknownAction,
+    /// `type` is not one that the challenge accepts, or asks for something that is not built.
+    #[error("the payload's {0} is not accepted here")]
+    NotAccepted(&'static str),
+    /// The credential has no `source`, or one of another kind or chain, and this action needs it.
+    #[error("the credential's source must be an account on the challenge's chain")]
+    Source,
+    /// 65 bytes that cannot be a signature: v, s or r is out of range.
+    #[error("the payload's signature is invalid: {0}")]
+    Signature(SignatureError),
+}
+
+/// A payload that is decoded and wrong is 400 for a session; a signature that is none is 402
+/// (draft-evm-session-00 and draft-tempo-session-00, Error Responses).
+impl From<&PayloadError> for Problem {
+    fn from(error: &PayloadError) -> Self {
+        match error {
+            PayloadError::Signature(_) => Self::new(ProblemType::InvalidSignature, error.to_string()),
+            _ => Self::new(ProblemType::MalformedCredential, error.to_string()).with_status(400),
+        }
+    }
+}
+
+/// A payload's fields.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fields<'a>(pub &'a Map<String, Value>);
+
+impl<'a> Fields<'a> {
+    /// A string, if the field is there; `null` counts as absent.
+    pub(crate) fn optional(self, name: &'static str) -> Result<Option<&'a str>, PayloadError> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(PayloadError::Malformed(name)),
+        }
+    }
+
+    /// A string.
+    pub(crate) fn text(self, name: &'static str) -> Result<&'a str, PayloadError> {
+        self.optional(name)?.ok_or(PayloadError::Missing(name))
+    }
+
+    pub(crate) fn has(self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    pub(crate) fn channel(self) -> Result<ChannelId, PayloadError> {
+        let name = "channelId";
+        self.text(name)?
+            .parse()
+            .map_err(|_| PayloadError::Malformed(name))
+    }
+
+    pub(crate) fn amount(self, name: &'static str) -> Result<Amount, PayloadError> {
+        self.text(name)?
+            .parse()
+            .map_err(|_| PayloadError::Malformed(name))
+    }
+
+    pub(crate) fn word(self, name: &'static str) -> Result<B256, PayloadError> {
+        hex::word(self.text(name)?).map_err(|_| PayloadError::Malformed(name))
+    }
+
+    pub(crate) fn address(self, name: &'static str) -> Result<Option<Address>, PayloadError> {
+        let read = self.optional(name)?.map(hex::address).transpose();
+        read.map_err(|_| PayloadError::Malformed(name))
+    }
+
+    pub(crate) fn transaction(self) -> Result<RawTransaction, PayloadError> {
+        let name = "transaction";
+        let bytes = hex::bytes(self.text(name)?, TRANSACTION_BYTES_MAX);
+        let bytes = bytes.map_err(|_| PayloadError::Malformed(name))?;
+        if bytes.is_empty() {
+            Err(PayloadError::Malformed(name))
+        } else {
+            Ok(RawTransaction(bytes))
+        }
+    }
+
+    /// `channelId`, `cumulativeAmount` and `signature`, as every action but topUp carries them.
+    pub(crate) fn voucher(self, forms: SignatureForms) -> Result<Voucher<Claimed>, PayloadError> {
+        let channel = self.channel()?;
+        let name = "cumulativeAmount";
+        let cumulative: Cumulative = self
+            .text(name)?
+            .parse()
+            .map_err(|_| PayloadError::Malformed(name))?;
+        let name = "signature";
+        let bytes =
+            hex::bytes(self.text(name)?, SIGNATURE_BYTES).map_err(|_| PayloadError::Malformed(name))?;
+        let signature = match forms {
+            SignatureForms::Full => Signature::from_bytes(&bytes),
+            SignatureForms::FullOrCompact => Signature::from_bytes_or_compact(&bytes),
+        };
+        let signature = signature.map_err(|error| match error {
+            SignatureError::Length => PayloadError::Malformed(name),
+            _ => PayloadError::Signature(error),
+        })?;
+        Ok(Voucher::claimed(channel, cumulative, signature))
+    }
+}
