@@ -1,0 +1,135 @@
+//! The gateway: HTTP in front of the seller's service.
+//!
+//! One direction (ARCHITECTURE.md, The way of a voucher): route → credential → challenge → rail → till → upstream → receipt.
+
+pub mod answer;
+pub mod offer;
+pub mod pay;
+pub mod proxy;
+pub mod route;
+
+use crate::gateway::answer::Denied;
+use crate::gateway::offer::Offers;
+use crate::gateway::proxy::Upstream;
+use crate::gateway::route::{Price, Route, Routes};
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Response, header};
+use std::sync::{Arc, PoisonError, RwLock};
+use weir_protocol::problem::{Problem, ProblemType};
+use weir_protocol::{Credential, ContentDigest};
+use weir_till::{Evidence, SettlerHandle, Till};
+
+/// Everything a request needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+/// The parts of a gateway.
+pub struct Inner {
+    /// The till.
+    pub till: Till,
+    /// The settler, for closes.
+    pub settler: SettlerHandle,
+    /// Looks at transactions.
+    pub evidence: Arc<dyn Evidence>,
+    /// Challenges.
+    pub offers: Offers,
+    /// Prices; replaced whole when the configuration is read again.
+    pub routes: RwLock<Arc<Routes>>,
+    /// The service behind.
+    pub upstream: Upstream,
+}
+
+impl Gateway {
+    /// A gateway of these parts.
+    pub fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Takes other prices. Challenges that are out keep theirs.
+    pub fn replace_routes(&self, routes: Routes) {
+        *self.inner.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+    }
+
+    /// The HTTP service.
+    pub fn router(self) -> Router {
+        Router::new().fallback(serve).with_state(self)
+    }
+
+    fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.inner.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A no, with a fresh challenge where the status wants one.
+    fn deny(&self, denied: Denied, route: &Route, price: &Price, digest: Option<String>) -> Response<Body> {
+        if !denied.problem.needs_challenge() {
+            return denied.into_response(None);
+        }
+        let now = self.inner.till.clock().now();
+        match self.inner.offers.challenge(route, price, digest, now) {
+            Ok(challenge) => denied.into_response(Some(challenge)),
+            Err(fault) => {
+                tracing::error!(%fault, route = route.path, "no challenge could be made");
+                Denied::from(Problem::blank(500, "no payment challenge can be made for this resource"))
+                    .into_response(None)
+            }
+        }
+    }
+}
+
+async fn serve(State(gateway): State<Gateway>, request: Request) -> Response<Body> {
+    let routes = gateway.routes();
+    let Some(route) = routes.find(request.method(), request.uri().path()) else {
+        return Denied::from(Problem::blank(404, "no route of this service has this method and path"))
+            .into_response(None);
+    };
+    let Some(price) = &route.price else { return gateway.pass_through(request).await };
+    // Half of a purchase must not be lost because the payer hung up: the work goes on in a task of its own.
+    let (route, price) = (route.clone(), price.clone());
+    let task = tokio::spawn(async move { gateway.sell(request, &route, &price).await });
+    task.await.unwrap_or_else(|_| Denied::from(Problem::blank(500, "the request could not be finished")).into_response(None))
+}
+
+impl Gateway {
+    async fn pass_through(&self, request: Request) -> Response<Body> {
+        match self.inner.upstream.send(request, &[]).await {
+            Ok(response) => response,
+            Err(fault) => upstream_denied(&fault).into_response(None),
+        }
+    }
+
+    async fn sell(&self, request: Request, route: &Route, price: &Price) -> Response<Body> {
+        let lines = request.headers().get_all(header::AUTHORIZATION);
+        let credential = match Credential::find(lines.iter().map(HeaderValue::as_bytes)) {
+            Ok(Some(credential)) => credential,
+            Ok(None) => {
+                let denied = Denied::of_type(ProblemType::PaymentRequired, "this resource is paid for");
+                return self.deny(denied, route, price, None);
+            }
+            Err(error) => return self.deny(Problem::from(&error).into(), route, price, None),
+        };
+        match self.pay(request, credential, route).await {
+            Ok(response) => response,
+            Err(denied) => self.deny(denied, route, price, None),
+        }
+    }
+}
+
+/// The upstream failed: nothing was charged.
+pub(crate) fn upstream_denied(fault: &proxy::UpstreamFault) -> Denied {
+    let status = match fault {
+        proxy::UpstreamFault::Unreachable => 502,
+        proxy::UpstreamFault::TimedOut(_) => 504,
+    };
+    Problem::blank(status, format!("{fault}; nothing was charged")).into()
+}
+
+/// Whether a request has something to answer besides its credential (threat V3).
+pub(crate) fn has_body_or_query(request: &Request) -> bool {
+    let body = request.body();
+    let empty = body.is_end_stream() || body.size_hint().exact() == Some(0);
+    !empty || request.uri().query().is_some_and(|query| !query.is_empty())
+}

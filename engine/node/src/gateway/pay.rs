@@ -1,0 +1,216 @@
+//! From a credential to content, a receipt, or a typed no.
+
+use crate::gateway::answer::{Denied, Paper};
+use crate::gateway::proxy::{Delivering, UpstreamFault, is_success};
+use crate::gateway::route::{Price, Route};
+use crate::gateway::{Gateway, has_body_or_query, upstream_denied};
+use alloy_primitives::B256;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, Response, StatusCode};
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use weir_core::step::{LowerVoucher, VoucherRules};
+use weir_core::{ChannelId, Claimed, Refusal, Voucher};
+use weir_protocol::problem::Problem;
+use weir_protocol::rails::{EvmSession, Judged, LowerCumulative, Rail};
+use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
+use weir_store::Durable;
+use weir_till::books::UsedCredential;
+use weir_till::{Answer, ChargeOn, No, Order, Paid, Sale, Settled, Sight};
+
+/// How long a close waits for its transaction before the client is told to come back.
+pub const CLOSE_WAIT: Duration = Duration::from_secs(30);
+
+/// What one request is about, once its challenge is known to be ours.
+struct Visit<'a> {
+    request: Request,
+    offer: SessionRequest,
+    order: Order,
+    paper: Paper,
+    route: &'a Route,
+}
+
+impl Gateway {
+    /// Judges a credential and does what it buys.
+    pub(super) async fn pay(
+        &self,
+        request: Request,
+        credential: Credential,
+        route: &Route,
+    ) -> Result<Response<Body>, Denied> {
+        let rail = EvmSession;
+        let now = self.inner.till.clock().now();
+        let echo = credential.challenge.clone();
+        let (verified, offer) = self
+            .inner
+            .offers
+            .verify(echo, route, now)
+            .map_err(|refusal| Denied::from(refusal.problem(rail.rules().intent)))?;
+        let action = rail.claim(&credential, &offer).map_err(|error| Denied::from(Problem::from(&error)))?;
+        let wants = delivery(request.method().as_str(), has_body_or_query(&request), action.kind());
+        let tag = UsedCredential { expires: verified.expires(), channel: action.channel(), tag: verified.tag() };
+        let charge_on = route.price.as_ref().map_or(ChargeOn::default(), |price: &Price| price.charge_on);
+        let order = Order {
+            price: (wants == Delivers::Content).then_some(offer.amount),
+            rules: VoucherRules { delta_min: offer.min_voucher_delta(), lower: lower_rule(&rail) },
+            credential: Some(tag),
+            charge_on,
+        };
+        let paper = Paper {
+            rules: rail.rules(),
+            chain_id: self.inner.till.domain().chain_id(),
+            challenge_id: verified.challenge().id.clone(),
+            now,
+            transaction: None,
+        };
+        let sight = self.look(&rail, &action).await?;
+        let judged =
+            rail.judge(action, &sight.seen, &offer).map_err(|refusal| Denied::from(Problem::from(&refusal)))?;
+        let visit = Visit { request, offer, order, paper, route };
+        match judged {
+            Judged::Open { voucher, .. } => {
+                self.adopt(sight).await?;
+                self.buy(visit, voucher, true).await
+            }
+            Judged::TopUp { channel, .. } => {
+                self.adopt(sight).await?;
+                let answer = self.inner.till.read(channel).await?;
+                Ok(managed(&visit.paper, &answer))
+            }
+            Judged::Voucher(voucher) => self.buy(visit, voucher, false).await,
+            Judged::Close(voucher) => self.close(visit, voucher).await,
+        }
+    }
+
+    async fn look(&self, rail: &dyn Rail, action: &weir_protocol::rails::Action) -> Result<Sight, Denied> {
+        let evidence = rail.evidence(action);
+        if evidence == weir_protocol::rails::Evidence::None {
+            return Ok(Sight::NOTHING);
+        }
+        // No credit on what we cannot watch: an open is refused while the view is old.
+        self.inner.till.must_be_fresh()?;
+        self.inner.evidence.look(evidence).await.map_err(|trouble| {
+            tracing::warn!(%trouble, "a transaction could not be looked up");
+            Denied::chain_trouble("the chain cannot be read now; send the same credential again")
+        })
+    }
+
+    async fn adopt(&self, sight: Sight) -> Result<(), Denied> {
+        match sight.adoption {
+            Some(adoption) => Ok(self.inner.till.adopt(adoption).await.map(drop)?),
+            None => Err(Denied::chain_trouble("the channel cannot be read now; send the same credential again")),
+        }
+    }
+
+    async fn buy(&self, visit: Visit<'_>, voucher: Voucher<Claimed>, opens: bool) -> Result<Response<Body>, Denied> {
+        match self.inner.till.pay(voucher, visit.order).await? {
+            Paid::Sale(sale, _) => self.deliver(visit, sale, voucher.channel()).await,
+            Paid::Accepted(answer) => Ok(managed(&visit.paper, &answer)),
+            // An open that buys nothing is still an open; a 402 would invite a second deposit.
+            Paid::Short { answer, .. } if opens => Ok(managed(&visit.paper, &answer)),
+            Paid::Short { required, answer } => {
+                let accepted = answer.get().channel.accepted();
+                let refusal = Refusal::InsufficientBalance { required, accepted };
+                Err(Problem::from(&refusal).on_channel(voucher.channel()).into())
+            }
+        }
+    }
+
+    async fn deliver(&self, visit: Visit<'_>, sale: Sale, channel: ChannelId) -> Result<Response<Body>, Denied> {
+        let Visit { request, paper, route, offer, .. } = visit;
+        let payer = self.inner.till.terms(channel).map(|terms| terms.payer.to_string()).unwrap_or_default();
+        let facts = [
+            (HeaderName::from_static("weir-channel"), channel.to_string()),
+            (HeaderName::from_static("weir-payer"), payer),
+        ];
+        if sale.charge_on() == ChargeOn::Always {
+            let (answer, delivery) = sale.commit().await?;
+            let mut response = match self.inner.upstream.send(request, &facts).await {
+                Ok(response) => response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery))),
+                Err(fault) => {
+                    delivery.finish();
+                    upstream_response(&fault)
+                }
+            };
+            paper.stamp(&mut response, &answer);
+            return Ok(response);
+        }
+        let response = match self.inner.upstream.send(request, &facts).await {
+            Ok(response) => response,
+            Err(fault) => {
+                sale.release().await?;
+                return Err(upstream_denied(&fault));
+            }
+        };
+        if sale.charge_on() == ChargeOn::Success && !is_success(response.status()) {
+            tracing::debug!(route = route.path, status = %response.status(), amount = %offer.amount, "not charged");
+            sale.release().await?;
+            return Ok(uncharged(response));
+        }
+        let (answer, delivery) = sale.commit().await?;
+        let mut response =
+            response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery)));
+        paper.stamp(&mut response, &answer);
+        Ok(response)
+    }
+
+    async fn close(&self, visit: Visit<'_>, voucher: Voucher<Claimed>) -> Result<Response<Body>, Denied> {
+        // Listen first: the settler may be faster than this task.
+        let mut settled = self.inner.settler.listen();
+        let answer = self.inner.till.begin_close(voucher).await?;
+        self.inner.settler.call();
+        let wait = wait_for_close(&mut settled, voucher.channel());
+        let Ok(transaction) = tokio::time::timeout(CLOSE_WAIT, wait).await else {
+            return Err(Denied::chain_trouble("the close is on its way; ask again for its receipt"));
+        };
+        let Some(transaction) = transaction else { return Err(No::Stopping.into()) };
+        let paper = Paper { transaction: Some(transaction), ..visit.paper };
+        Ok(managed(&paper, &answer))
+    }
+}
+
+async fn wait_for_close(
+    settled: &mut tokio::sync::broadcast::Receiver<Settled>,
+    channel: ChannelId,
+) -> Option<B256> {
+    loop {
+        match settled.recv().await {
+            Ok(event) if event.channel == channel && event.closed => return Some(event.transaction),
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+fn lower_rule(rail: &dyn Rail) -> LowerVoucher {
+    match rail.rules().lower_cumulative {
+        LowerCumulative::Unchanged => LowerVoucher::Unchanged,
+        LowerCumulative::Refused => LowerVoucher::Refused,
+    }
+}
+
+/// 200 with a receipt and no content.
+fn managed(paper: &Paper, answer: &Durable<Answer>) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    paper.stamp(&mut response, answer);
+    response
+}
+
+/// The upstream's own refusal, passed on without a receipt and never cached.
+fn uncharged(mut response: Response<Body>) -> Response<Body> {
+    response
+        .headers_mut()
+        .insert(axum::http::header::CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A failure that the route charges for all the same (`charge_on = "always"`).
+fn upstream_response(fault: &UpstreamFault) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{fault}\n")));
+    *response.status_mut() = match fault {
+        UpstreamFault::Unreachable => StatusCode::BAD_GATEWAY,
+        UpstreamFault::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+    };
+    response
+}

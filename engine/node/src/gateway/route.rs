@@ -1,0 +1,99 @@
+//! Which requests cost what: the first route whose path and method fit.
+
+use axum::http::Method;
+use weir_core::{Amount, Cumulative};
+use weir_till::ChargeOn;
+
+/// The price of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Price {
+    /// Base units of one unit.
+    pub per_unit: Amount,
+    /// What one unit is, as the challenge names it.
+    pub unit: String,
+    /// The deposit suggested to payers.
+    pub suggested_deposit: Option<Cumulative>,
+    /// The least that a higher voucher adds.
+    pub voucher_delta_min: Amount,
+    /// When it is charged.
+    pub charge_on: ChargeOn,
+    /// For people.
+    pub description: Option<String>,
+}
+
+/// A path with its methods and price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// An exact path, or a prefix that ends in `/*`. It names the route in challenges.
+    pub path: String,
+    /// The methods; none means all.
+    pub methods: Vec<Method>,
+    /// The price; `None` is free.
+    pub price: Option<Price>,
+}
+
+impl Route {
+    fn fits(&self, method: &Method, path: &str) -> bool {
+        let method_fits = self.methods.is_empty() || self.methods.contains(method) || *method == Method::HEAD;
+        method_fits && self.fits_path(path)
+    }
+
+    fn fits_path(&self, path: &str) -> bool {
+        match self.path.strip_suffix('*') {
+            Some(prefix) => path.starts_with(prefix),
+            None => path == self.path,
+        }
+    }
+}
+
+/// The routes, in the order of the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Routes(pub Vec<Route>);
+
+impl Routes {
+    /// The route of a request. A path with an escape or a dot segment in it fits none: the upstream could read it as
+    /// another, cheaper or dearer one.
+    pub fn find(&self, method: &Method, path: &str) -> Option<&Route> {
+        if path.contains('%') && !only_plain_escapes(path) || path.split('/').any(|part| matches!(part, "." | "..")) {
+            return None;
+        }
+        self.0.iter().find(|route| route.fits(method, path))
+    }
+}
+
+/// Whether no escape hides a character that would have had a meaning in the path.
+fn only_plain_escapes(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    !["%2f", "%2e", "%5c", "%00", "%25", "%3f", "%23"].iter().any(|hidden| lower.contains(hidden))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes() -> Routes {
+        let route = |path: &str, methods: &[Method]| Route { path: path.into(), methods: methods.to_vec(), price: None };
+        Routes(vec![route("/v1/answer", &[Method::GET]), route("/v1/*", &[]), route("/health", &[])])
+    }
+
+    #[test]
+    fn the_first_fitting_route_counts() {
+        let routes = routes();
+        let found = |method: Method, path| routes.find(&method, path).map(|route| route.path.as_str());
+        assert_eq!(found(Method::GET, "/v1/answer"), Some("/v1/answer"));
+        assert_eq!(found(Method::HEAD, "/v1/answer"), Some("/v1/answer"));
+        assert_eq!(found(Method::POST, "/v1/answer"), Some("/v1/*"));
+        assert_eq!(found(Method::GET, "/v1/a/b"), Some("/v1/*"));
+        assert_eq!(found(Method::GET, "/health"), Some("/health"));
+        assert_eq!(found(Method::GET, "/healthy"), None);
+        assert_eq!(found(Method::GET, "/v1"), None);
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_slips_past_its_price() {
+        for path in ["/v1/../health", "/v1/%2e%2e/health", "/v1%2fanswer", "/v1/./answer", "/v1/a%00", "/%76%31/%2Fx"] {
+            assert!(routes().find(&Method::GET, path).is_none(), "{path}");
+        }
+        assert!(routes().find(&Method::GET, "/v1/caf%C3%A9").is_some());
+    }
+}

@@ -1,0 +1,194 @@
+//! The operator's API: what the CLI commands speak to, on a listener of its own.
+
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+use weir_core::{Amount, Channel, ChannelId, Cumulative, Input, Standing, UnixSeconds};
+use weir_till::settler::Tally;
+use weir_till::{No, SettlerHandle, Till};
+
+/// A channel as operators see it. Totals are base units since the open.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChannelView {
+    /// Its identifier.
+    pub channel_id: String,
+    /// Who locked the deposit.
+    pub payer: String,
+    /// The token.
+    pub token: String,
+    /// `live`, `closing`, `drain-only`, `frozen` or `finalized`.
+    pub standing: String,
+    /// Locked in the escrow.
+    pub deposit: Cumulative,
+    /// Authorised by vouchers.
+    pub accepted: Cumulative,
+    /// Set aside for deliveries under way.
+    pub reserved: Amount,
+    /// Charged for delivery.
+    pub spent: Cumulative,
+    /// Given back after failed deliveries.
+    pub credited: Cumulative,
+    /// Paid to the payee on-chain.
+    pub settled: Cumulative,
+    /// What a settlement now would pay.
+    pub uncollected: Amount,
+    /// The settled total that a settlement under way sets.
+    pub capturing: Option<Cumulative>,
+    /// When the payer asked the escrow to close.
+    pub close_requested_at: Option<UnixSeconds>,
+}
+
+impl From<&Channel> for ChannelView {
+    fn from(channel: &Channel) -> Self {
+        let standing = match channel.standing() {
+            Standing::Live => "live",
+            Standing::Closing => "closing",
+            Standing::DrainOnly => "drain-only",
+            Standing::Frozen => "frozen",
+            Standing::Finalized => "finalized",
+        };
+        Self {
+            channel_id: channel.id().to_string(),
+            payer: channel.terms().payer.to_string(),
+            token: channel.terms().token.to_string(),
+            standing: standing.to_owned(),
+            deposit: channel.chain().deposit,
+            accepted: channel.accepted(),
+            reserved: channel.reserved(),
+            spent: channel.spent(),
+            credited: channel.credited(),
+            settled: channel.chain().settled,
+            uncollected: channel.uncollected(),
+            capturing: channel.capture().map(|capture| capture.target),
+            close_requested_at: channel.chain().close_requested_at,
+        }
+    }
+}
+
+/// What the daemon says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether the books can be written.
+    pub books: String,
+    /// Age of the newest block seen, in seconds.
+    pub view_age_seconds: u64,
+    /// Channels known.
+    pub channels: usize,
+    /// What settlements would pay now, over all channels.
+    pub uncollected: Amount,
+    /// Settlement transactions since the start.
+    pub settlement_transactions: u64,
+    /// Channels settled or closed by them.
+    pub channels_settled: u64,
+    /// Gas they used.
+    pub gas_used: u64,
+    /// Rows that took no effect.
+    pub rows_skipped: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Operator {
+    till: Till,
+    settler: SettlerHandle,
+    token: Option<Arc<str>>,
+}
+
+/// The API's routes. Without a token everybody who reaches the listener is the operator.
+pub fn router(till: Till, settler: SettlerHandle, token: Option<Arc<str>>) -> Router {
+    let operator = Operator { till, settler, token };
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/channels", get(channels))
+        .route("/v1/channels/{id}", get(channel))
+        .route("/v1/channels/{id}/settle", post(settle))
+        .route("/v1/channels/{id}/close", post(close))
+        .route("/v1/settle", post(settle_all))
+        .layer(middleware::from_fn_with_state(operator.clone(), authorise))
+        .with_state(operator)
+}
+
+async fn authorise(State(operator): State<Operator>, request: Request, next: Next) -> Response {
+    let Some(token) = &operator.token else { return next.run(request).await };
+    let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    if sent.is_some_and(|sent| bool::from(sent.ct_eq(token.as_bytes()))) {
+        next.run(request).await
+    } else {
+        (StatusCode::UNAUTHORIZED, "the operator's bearer token is missing or wrong\n").into_response()
+    }
+}
+
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl From<No> for Failure {
+    fn from(no: No) -> Self {
+        let status = match &no {
+            No::Refused(weir_core::Refusal::ChannelNotFound) => StatusCode::NOT_FOUND,
+            No::Refused(_) => StatusCode::CONFLICT,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(status, no.to_string())
+    }
+}
+
+fn read_id(text: &str) -> Result<ChannelId, Failure> {
+    text.parse().map_err(|error: weir_core::ids::ChannelIdError| Failure(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failure> {
+    let channels = operator.till.channels().await?;
+    let uncollected = channels.iter().try_fold(Amount::ZERO, |sum, channel| sum.checked_add(channel.uncollected()));
+    let Tally { transactions, channels: channels_settled, gas_used, skipped } = operator.settler.tally();
+    Ok(Json(Status {
+        books: operator.till.health().to_string(),
+        view_age_seconds: operator.till.freshness().age_seconds(operator.till.clock().now()),
+        channels: channels.len(),
+        uncollected: uncollected.unwrap_or(Amount::new(u128::MAX)),
+        settlement_transactions: transactions,
+        channels_settled,
+        gas_used,
+        rows_skipped: skipped,
+    }))
+}
+
+async fn channels(State(operator): State<Operator>) -> Result<Json<Vec<ChannelView>>, Failure> {
+    let mut channels = operator.till.channels().await?;
+    channels.sort_by_key(Channel::id);
+    Ok(Json(channels.iter().map(ChannelView::from).collect()))
+}
+
+async fn channel(State(operator): State<Operator>, Path(id): Path<String>) -> Result<Json<ChannelView>, Failure> {
+    let answer = operator.till.read(read_id(&id)?).await?;
+    Ok(Json(ChannelView::from(&answer.get().channel)))
+}
+
+async fn settle(State(operator): State<Operator>, Path(id): Path<String>) -> Result<Json<ChannelView>, Failure> {
+    let id = read_id(&id)?;
+    let answer = operator.till.read(id).await?;
+    operator.settler.settle_now([id]);
+    Ok(Json(ChannelView::from(&answer.get().channel)))
+}
+
+async fn settle_all(State(operator): State<Operator>) -> Result<Json<Vec<ChannelView>>, Failure> {
+    let mut channels = operator.till.channels().await?;
+    channels.retain(|channel| !channel.uncollected().is_zero() && !channel.chain().finalized);
+    operator.settler.settle_now(channels.iter().map(Channel::id));
+    Ok(Json(channels.iter().map(ChannelView::from).collect()))
+}
+
+async fn close(State(operator): State<Operator>, Path(id): Path<String>) -> Result<Json<ChannelView>, Failure> {
+    let answer = operator.till.tell(read_id(&id)?, Input::BeginClose { voucher: None }).await?;
+    operator.settler.call();
+    Ok(Json(ChannelView::from(&answer.get().channel)))
+}

@@ -1,0 +1,75 @@
+//! Attempts as they are written down: what will be broadcast is durable before it is (TX-2).
+
+use crate::books::{BooksFault, read_all, spell};
+use crate::no::No;
+use crate::settlement::{Batch, Envelope};
+use serde::{Deserialize, Serialize};
+use weir_store::{Durable, Journal, Table};
+
+/// Version of the attempt record.
+pub const ATTEMPT_RECORD_VERSION: u8 = 1;
+/// Version of the envelope record.
+pub const ENVELOPE_RECORD_VERSION: u8 = 1;
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    /// It is in a block and took effect, but for rows the contract skipped.
+    Mined,
+    /// It is in a block without effect.
+    Reverted,
+    /// It was never signed.
+    Abandoned,
+}
+
+/// One batch's way to the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number, counted from 0.
+    pub id: u64,
+    /// What it carries.
+    pub batch: Batch,
+    /// Every envelope signed for it, oldest first; all under one nonce, so at most one can land. Kept in rows of
+    /// their own.
+    #[serde(skip)]
+    pub envelopes: Vec<Envelope>,
+    /// How it ended; `None` while it lives.
+    pub ended: Option<Ended>,
+}
+
+impl Attempt {
+    /// Writes the attempt down, with its newest envelope: durable before it is sent (TX-2).
+    pub async fn write(&self, journal: &dyn Journal) -> Result<Durable<()>, No> {
+        let mut rows = vec![spell(
+            Table::Attempts,
+            ATTEMPT_RECORD_VERSION,
+            self.id.to_be_bytes().to_vec(),
+            self,
+        )?];
+        if let Some((envelope, index)) = self.envelopes.last().zip(self.envelopes.len().checked_sub(1)) {
+            let key = envelope_key(self.id, index);
+            rows.push(spell(Table::Envelopes, ENVELOPE_RECORD_VERSION, key, envelope)?);
+        }
+        Ok(journal.submit(rows)?.with(()).await?)
+    }
+
+    /// Reads every attempt, oldest first.
+    pub fn read_all(journal: &dyn Journal) -> Result<Vec<Self>, BooksFault> {
+        let attempts = read_all::<Self>(journal, Table::Attempts, ATTEMPT_RECORD_VERSION)?;
+        let mut attempts: Vec<Self> = attempts.into_iter().map(|(_, attempt)| attempt).collect();
+        for (key, envelope) in read_all(journal, Table::Envelopes, ENVELOPE_RECORD_VERSION)? {
+            let owner = attempts
+                .iter_mut()
+                .find(|attempt| key.starts_with(&attempt.id.to_be_bytes()));
+            if let Some(attempt) = owner {
+                attempt.envelopes.push(envelope);
+            }
+        }
+        Ok(attempts)
+    }
+}
+
+/// Keys sort by attempt, then by age.
+fn envelope_key(attempt: u64, index: usize) -> Vec<u8> {
+    [attempt.to_be_bytes(), (index as u64).to_be_bytes()].concat()
+}

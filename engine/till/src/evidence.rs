@@ -1,0 +1,33 @@
+//! What the till needs to know of a transaction that a payer points at.
+
+use crate::settlement::ChainTrouble;
+use crate::shard::Adoption;
+use async_trait::async_trait;
+use weir_protocol::rails;
+
+/// What a look at the chain showed.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// The facts for the rail's judgement.
+    pub seen: rails::Seen,
+    /// The channel's state now, when the transaction touched one: adopt it once the rail has judged.
+    pub adoption: Option<Adoption>,
+}
+
+impl Sight {
+    /// Nothing needed to be seen.
+    pub const NOTHING: Self = Self {
+        seen: rails::Seen::Nothing,
+        adoption: None,
+    };
+}
+
+/// Looks at transactions of one escrow.
+#[async_trait]
+pub trait Evidence: Send + Sync + 'static {
+    /// Looks up what a rail asks for.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when nothing is known, which is no judgement.
+    async fn look(&self, evidence: rails::Evidence<'_>) -> Result<Sight, ChainTrouble>;
+}

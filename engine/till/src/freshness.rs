@@ -1,0 +1,109 @@
+//! How old our view of the chain is, and how old it may be.
+//!
+//! A payer that asked the escrow to close gets its rest back after the grace period. If the chain is not seen in time,
+//! credit given meanwhile is lost; so past [`Budget::view_age_seconds_max`] nothing is sold (DESIGN §3, Freshness).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use weir_core::UnixSeconds;
+
+/// Largest age of the newest block at which credit is still given, unless configured lower, in seconds.
+pub const VIEW_AGE_SECONDS_MAX: u64 = 60;
+/// From seeing a close request to having its settlement signed, in seconds.
+pub const CLOSE_REACTION_SECONDS_MAX: u64 = 60;
+/// From broadcast to inclusion, replacements included, in seconds.
+pub const INCLUSION_SECONDS_MAX: u64 = 240;
+/// Spare for a reorganisation that takes the settlement out again, in seconds.
+pub const REORG_MARGIN_SECONDS: u64 = 90;
+
+/// The draft's reference grace period, in seconds: our own numbers must fit half of it.
+pub const GRACE_PERIOD_SECONDS_REFERENCE: u64 = 15 * 60;
+
+const _: () = assert!(
+    VIEW_AGE_SECONDS_MAX + CLOSE_REACTION_SECONDS_MAX + INCLUSION_SECONDS_MAX + REORG_MARGIN_SECONDS
+        <= GRACE_PERIOD_SECONDS_REFERENCE / 2
+);
+
+/// The time that may pass between a payer's close request and our capture being safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Largest age of the newest block at which credit is still given, in seconds.
+    pub view_age_seconds_max: u64,
+}
+
+/// The escrow's grace period leaves too little time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a close can take {needed_seconds} s to be noticed and answered, which is more than half of the escrow's grace \
+     period of {grace_seconds} s; lower chain.view_age_max_seconds or use an escrow with a longer grace period"
+)]
+pub struct GraceTooShort {
+    /// What our reaction can take, in seconds.
+    pub needed_seconds: u64,
+    /// The escrow's grace period, in seconds.
+    pub grace_seconds: u64,
+}
+
+impl Budget {
+    /// Checks that a close request is answered within half of the escrow's grace period.
+    pub fn fits(&self, grace_seconds: u64) -> Result<(), GraceTooShort> {
+        let needed_seconds = self
+            .view_age_seconds_max
+            .saturating_add(CLOSE_REACTION_SECONDS_MAX)
+            .saturating_add(INCLUSION_SECONDS_MAX)
+            .saturating_add(REORG_MARGIN_SECONDS);
+        if needed_seconds > grace_seconds / 2 {
+            return Err(GraceTooShort {
+                needed_seconds,
+                grace_seconds,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The timestamp of the newest block whose facts have all reached the lanes.
+#[derive(Debug, Default)]
+pub struct Freshness {
+    newest: AtomicU64,
+}
+
+impl Freshness {
+    /// Records a processed block. An older one changes nothing.
+    pub fn saw_block(&self, timestamp: UnixSeconds) {
+        self.newest.fetch_max(timestamp.0, Ordering::AcqRel);
+    }
+
+    /// Age of the view, in seconds.
+    pub fn age_seconds(&self, now: UnixSeconds) -> u64 {
+        now.seconds_since(UnixSeconds(self.newest.load(Ordering::Acquire)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reaction_must_fit_half_the_grace_period() {
+        let budget = Budget {
+            view_age_seconds_max: VIEW_AGE_SECONDS_MAX,
+        };
+        assert_eq!(budget.fits(GRACE_PERIOD_SECONDS_REFERENCE), Ok(()));
+        assert_eq!(
+            budget.fits(899),
+            Err(GraceTooShort {
+                needed_seconds: 450,
+                grace_seconds: 899
+            })
+        );
+    }
+
+    #[test]
+    fn threat_t5_a_lagging_replica_does_not_refresh_the_view() {
+        let view = Freshness::default();
+        view.saw_block(UnixSeconds(1_000));
+        view.saw_block(UnixSeconds(900));
+        assert_eq!(view.age_seconds(UnixSeconds(1_010)), 10);
+        assert_eq!(view.age_seconds(UnixSeconds(990)), 0);
+    }
+}

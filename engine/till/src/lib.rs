@@ -1,0 +1,35 @@
+//! The embeddable till of a seller: vouchers in, durable rights to deliver out, settlements on their way.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`till`] | the counter: proves vouchers, takes payments, adopts channels |
+//! | [`sale`] | one charge, from reserved to committed or released, exactly once |
+//! | [`lane`], [`shard`] | the single writer of a shard of channels, with and without its queue |
+//! | [`books`], [`attempt`] | how it is all written down |
+//! | [`freshness`] | how old the view of the chain may be |
+//! | [`evidence`] | what a transaction did to a channel |
+//! | [`settler`], [`settlement`] | from what is collectible to a transaction in a block |
+//! | [`onchain`] | the real chain behind those, through `weir-chain` |
+//! | [`clock`], [`no`] | time as a parameter; why something was not done |
+
+pub mod attempt;
+pub mod books;
+pub mod clock;
+pub mod evidence;
+pub mod freshness;
+pub mod lane;
+pub mod no;
+// pub mod onchain;
+pub mod sale;
+pub mod settlement;
+pub mod settler;
+pub mod shard;
+pub mod till;
+
+pub use clock::{Clock, SystemClock};
+pub use evidence::{Evidence, Sight};
+pub use no::No;
+pub use sale::{ChargeOn, Delivery, Sale};
+pub use settler::{Settled, Settler, SettlerConfig, SettlerHandle};
+pub use shard::{Adoption, Answer};
+pub use till::{Order, Paid, Recovered, Till, TillConfig};

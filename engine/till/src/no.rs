@@ -1,0 +1,46 @@
+//! Why the till did not do what was asked.
+
+use weir_core::Refusal;
+use weir_store::StoreFault;
+
+use crate::books::BooksFault;
+
+/// A refusal (the payer's affair), a limit of ours, or a fault of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum No {
+    /// The channel's rules say no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The lane's queue is full: come back in a moment.
+    #[error("the engine is busy")]
+    Busy,
+    /// The channel sends vouchers faster than the engine takes them.
+    #[error("more than {per_second} vouchers a second on one channel")]
+    TooFast {
+        /// The limit, in vouchers per second and channel.
+        per_second: u32,
+    },
+    /// The chain has not been seen for too long to give credit on it.
+    #[error("the newest block seen is {age_seconds} s old")]
+    ViewStale {
+        /// Age of the newest contiguously processed block, in seconds.
+        age_seconds: u64,
+    },
+    /// The books cannot be written: nothing is sold until the daemon is restarted on a healthy disk.
+    #[error("the books cannot be kept: {0}")]
+    Books(#[from] BooksFault),
+    /// The engine is shutting down.
+    #[error("the engine is shutting down")]
+    Stopping,
+}
+
+impl From<StoreFault> for No {
+    fn from(fault: StoreFault) -> Self {
+        match fault {
+            // The disk is behind, not broken: the same answer as a full lane.
+            StoreFault::Full { .. } => Self::Busy,
+            StoreFault::Closed => Self::Stopping,
+            fault => Self::Books(fault.into()),
+        }
+    }
+}

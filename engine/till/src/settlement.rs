@@ -1,0 +1,96 @@
+//! What the settler needs of a chain, as a parameter; `onchain` provides the real one.
+
+use alloy_primitives::{Address, B256};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use weir_core::{ChannelId, Cumulative, Signature};
+
+/// One channel's part of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchRow {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The total that the voucher authorises.
+    pub cumulative: Cumulative,
+    /// The settled total that the call sets; at most `cumulative`.
+    pub capture: Cumulative,
+    /// The voucher's signature; `None` for a close that pays nothing.
+    pub signature: Option<Signature>,
+}
+
+/// One transaction's worth of settlements or closes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The token of all rows.
+    pub token: Address,
+    /// Whether the channels are closed as well.
+    pub closes: bool,
+    /// The channels.
+    pub rows: Vec<BatchRow>,
+}
+
+/// A signed transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The sender's nonce.
+    pub nonce: u64,
+    /// The transaction's hash.
+    pub hash: B256,
+    /// Its bytes.
+    pub raw: Vec<u8>,
+}
+
+/// A row that did not take effect, with the contract's reason in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a broadcast envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Landing {
+    /// In a block. Rows that are not skipped took effect.
+    Mined {
+        /// Rows without effect.
+        skipped: Vec<Skipped>,
+        /// Gas used by the transaction.
+        gas_used: u64,
+    },
+    /// In a block, without any effect.
+    Reverted,
+    /// Not in a block yet: no failure (threat T1).
+    Pending,
+}
+
+/// The chain or the way to it failed; nothing is known about the outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ChainTrouble(pub String);
+
+/// Puts batches on a chain.
+#[async_trait]
+pub trait Settlement: Send + Sync + 'static {
+    /// Tries a batch against the newest state without sending it; tells the rows that would not take effect.
+    async fn simulate(&self, batch: &Batch) -> Result<Vec<Skipped>, ChainTrouble>;
+
+    /// Signs a batch under the next nonce, without sending it.
+    async fn sign(&self, batch: &Batch) -> Result<Envelope, ChainTrouble>;
+
+    /// Signs a batch again under the same nonce and for a higher fee.
+    async fn replace(&self, batch: &Batch, stuck: &Envelope) -> Result<Envelope, ChainTrouble>;
+
+    /// Sends an envelope. Sending it again is harmless.
+    async fn broadcast(&self, envelope: &Envelope) -> Result<(), ChainTrouble>;
+
+    /// Waits for an envelope's outcome, at most so long.
+    async fn wait(
+        &self,
+        batch: &Batch,
+        envelope: &Envelope,
+        within: Duration,
+    ) -> Result<Landing, ChainTrouble>;
+}

@@ -1,0 +1,250 @@
+//! The channels of one lane, moved by one writer; no clock, no disk, no task.
+//!
+//! [`Shard::judge`] says what an ask leads to and which rows it writes; [`Shard::apply`] makes it so. Between the
+//! two, the lane hands the rows to the journal: what cannot be written never happened.
+
+use crate::books::{UsedCredential, channel_row};
+use crate::no::No;
+use std::collections::{BTreeSet, HashMap};
+use weir_core::{ChainState, Channel, ChannelId, Input, Outcome, Refusal, Terms, UnixSeconds, step};
+use weir_store::Row;
+
+/// Expired credentials forgotten with each new one: more than one, so that the set shrinks.
+const FORGET_PER_STEP: usize = 4;
+
+/// A channel found on the chain.
+#[derive(Debug, Clone)]
+pub struct Adoption {
+    /// The channel.
+    pub id: ChannelId,
+    /// What it binds.
+    pub terms: Terms,
+    /// State at the newest block.
+    pub seen: ChainState,
+    /// State at the newest final block.
+    pub last_final: ChainState,
+    /// Older than these books.
+    pub drain_only: bool,
+}
+
+/// What a lane can be asked.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// Move a channel. With a credential, a reservation uses it up.
+    Move {
+        /// The channel.
+        channel: ChannelId,
+        /// The input.
+        input: Input,
+        /// The credential that pays for content.
+        credential: Option<UsedCredential>,
+    },
+    /// Take a channel in, or observe it when it is known.
+    Adopt(Adoption),
+    /// Tell a channel's state.
+    Read(ChannelId),
+}
+
+/// What an ask led to.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The channel after it.
+    pub channel: Channel,
+    /// What it led to.
+    pub outcome: Outcome,
+}
+
+/// An answer that is not applied yet, with what it writes.
+#[derive(Debug)]
+pub struct Judged {
+    /// The answer.
+    pub answer: Answer,
+    /// The rows to write; none when nothing changes.
+    pub rows: Vec<Row>,
+    used: Option<UsedCredential>,
+    forgotten: Vec<UsedCredential>,
+    changed: bool,
+}
+
+/// The channels of one lane.
+#[derive(Debug)]
+pub struct Shard {
+    channels: HashMap<ChannelId, Channel>,
+    used: BTreeSet<UsedCredential>,
+    rates: HashMap<ChannelId, Bucket>,
+    vouchers_per_second: u32,
+}
+
+/// A token bucket of one second's vouchers.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    second: UnixSeconds,
+    taken: u32,
+}
+
+impl Shard {
+    /// An empty shard that takes so many vouchers a second on one channel.
+    pub fn new(vouchers_per_second: u32) -> Self {
+        Self {
+            channels: HashMap::new(),
+            used: BTreeSet::new(),
+            rates: HashMap::new(),
+            vouchers_per_second,
+        }
+    }
+
+    /// Puts back a channel that was read from the books.
+    pub fn restore(&mut self, channel: Channel) {
+        self.channels.insert(channel.id(), channel);
+    }
+
+    /// Puts back a used credential that was read from the books.
+    pub fn restore_used(&mut self, used: UsedCredential) {
+        self.used.insert(used);
+    }
+
+    /// All channels, in no order.
+    pub fn channels(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.values()
+    }
+
+    fn find(&self, id: &ChannelId) -> Result<&Channel, Refusal> {
+        self.channels.get(id).ok_or(Refusal::ChannelNotFound)
+    }
+
+    /// What an ask leads to. Nothing has changed yet.
+    pub fn judge(&mut self, ask: &Ask, now: UnixSeconds) -> Result<Judged, No> {
+        match ask {
+            Ask::Read(id) => Ok(unchanged(self.find(id)?.clone())),
+            Ask::Adopt(adoption) => self.judge_adoption(adoption, now),
+            Ask::Move {
+                channel,
+                input,
+                credential,
+            } => {
+                if matches!(input, Input::Pay { .. }) {
+                    self.take_from_bucket(*channel, now)?;
+                }
+                self.judge_move(*channel, *input, *credential, now)
+            }
+        }
+    }
+
+    fn judge_adoption(&self, adoption: &Adoption, now: UnixSeconds) -> Result<Judged, No> {
+        let observe = Input::Observe {
+            seen: adoption.seen,
+            last_final: adoption.last_final,
+        };
+        if self.channels.contains_key(&adoption.id) {
+            return self.judge_move(adoption.id, observe, None, now);
+        }
+        let chain = ChainState::cautious(adoption.seen, adoption.last_final);
+        let channel = Channel::adopt(adoption.id, adoption.terms.clone(), chain, adoption.drain_only);
+        let rows = vec![channel_row(&channel)?];
+        let answer = Answer {
+            channel,
+            outcome: Outcome::Done,
+        };
+        Ok(Judged {
+            answer,
+            rows,
+            used: None,
+            forgotten: Vec::new(),
+            changed: true,
+        })
+    }
+
+    fn judge_move(
+        &self,
+        id: ChannelId,
+        input: Input,
+        credential: Option<UsedCredential>,
+        now: UnixSeconds,
+    ) -> Result<Judged, No> {
+        if credential.is_some_and(|credential| self.used.contains(&credential)) {
+            return Err(Refusal::CredentialUsed.into());
+        }
+        let channel = self.find(&id)?;
+        let moved = step(channel, input, now)?;
+        let changed = moved.channel != *channel;
+        let mut rows = if changed {
+            vec![channel_row(&moved.channel)?]
+        } else {
+            Vec::new()
+        };
+        let used = credential.filter(|_| matches!(moved.outcome, Outcome::Reserved(_)));
+        let mut forgotten = Vec::new();
+        if let Some(used) = used {
+            rows.push(used.remember());
+            forgotten.extend(
+                self.used
+                    .iter()
+                    .take_while(|old| old.expires < now)
+                    .take(FORGET_PER_STEP),
+            );
+            rows.extend(forgotten.iter().map(UsedCredential::forget));
+        }
+        let answer = Answer {
+            channel: moved.channel,
+            outcome: moved.outcome,
+        };
+        Ok(Judged {
+            answer,
+            rows,
+            used,
+            forgotten,
+            changed,
+        })
+    }
+
+    /// Makes a judgement so; its rows are in the journal's hands by now.
+    pub fn apply(&mut self, judged: &Judged) {
+        if judged.changed {
+            self.channels
+                .insert(judged.answer.channel.id(), judged.answer.channel.clone());
+        }
+        if let Some(used) = judged.used {
+            self.used.insert(used);
+        }
+        for old in &judged.forgotten {
+            self.used.remove(old);
+        }
+    }
+
+    fn take_from_bucket(&mut self, id: ChannelId, now: UnixSeconds) -> Result<(), No> {
+        if !self.channels.contains_key(&id) {
+            return Ok(());
+        }
+        let bucket = self.rates.entry(id).or_insert(Bucket {
+            second: now,
+            taken: 0,
+        });
+        if bucket.second != now {
+            *bucket = Bucket {
+                second: now,
+                taken: 0,
+            };
+        }
+        if bucket.taken >= self.vouchers_per_second {
+            return Err(No::TooFast {
+                per_second: self.vouchers_per_second,
+            });
+        }
+        bucket.taken += 1;
+        Ok(())
+    }
+}
+
+fn unchanged(channel: Channel) -> Judged {
+    let answer = Answer {
+        channel,
+        outcome: Outcome::Done,
+    };
+    Judged {
+        answer,
+        rows: Vec::new(),
+        used: None,
+        forgotten: Vec::new(),
+        changed: false,
+    }
+}
