@@ -5,8 +5,10 @@ pragma solidity ^0.8.28;
 /// @notice Locks a payer's deposit per channel and pays it out to one payee against the payer's signed cumulative
 /// vouchers. This file is the manual: each function states what it promises, what it assumes, and what to beware of.
 /// @dev All amounts are base units of the channel's token. All times are Unix seconds. There is no owner, no pause, no
-/// upgrade and no delegatecall. Promises ESC-1 to ESC-6 are listed in INVARIANTS.md. The file imports nothing, because
-/// it is also read as it is by the Rust bindings.
+/// upgrade and no delegatecall. Of every listed token it is assumed that a transfer which answers true, or nothing, moved
+/// exactly what was asked, that any other answer moved nothing, and that balances do not change by themselves. The
+/// escrow checks this where it takes money in; where it pays out it has to believe it. Promises ESC-1 to ESC-6 are listed
+/// in INVARIANTS.md. The file imports nothing, because it is also read as it is by the Rust bindings.
 interface IChannelEscrow {
     // ------------------------------------------------------------------------------------------------------- types
 
