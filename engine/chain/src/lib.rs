@@ -1,0 +1,36 @@
+//! Weir's eyes and hands on the chain.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`rpc`] | the few questions asked of a node, each with its typed fault |
+//! | [`escrow`] | one checked escrow, read at blocks named by their hash |
+//! | [`evidence`] | what a payer's transaction really did |
+//! | [`calls`], [`deploy`] | what is said to the escrow, and what a landed batch answered |
+//! | [`sender`] | simulate, price, sign, send, look up; nonces without gaps |
+//! | [`watcher`] | follows the chain, through reorgs, and tells what became of a payee's channels |
+//! | [`revert`], [`fault`] | why the contract, or the node, said no |
+//!
+//! Nothing here judges what a fact means: that is the core's [`step`](weir_core::step()).
+
+mod bindings;
+pub mod calls;
+pub mod deploy;
+pub mod escrow;
+pub mod evidence;
+pub mod fault;
+pub mod revert;
+pub mod rpc;
+pub mod sender;
+pub mod watcher;
+
+pub use bindings::{IChannelEscrow, IToken};
+pub use calls::{Call, EscrowCalls, Forecast, Opening, RowEffect, SettleRow, Verdict};
+pub use escrow::{Escrow, OpenedChannel};
+pub use evidence::{EvidenceFault, OpenEvidence, TopUpEvidence};
+pub use fault::ChainFault;
+pub use revert::{EscrowError, Revert};
+pub use rpc::{BlockRef, Rpc};
+pub use sender::{Broadcast, Envelope, Landed, Nonce, Outcome, Quote, SendFault, Sender};
+pub use watcher::{
+    ChainView, Cursor, Observation, Sighting, Sink, StepFault, Tracked, Watcher, WatcherConfig,
+};

@@ -1,0 +1,172 @@
+//! Transactions of one key: simulated, priced, signed, sent, and looked up.
+//!
+//! The order is the caller's: `quote` → `next_nonce` → `prepare` → write the envelope down → [`Nonce::keep`] →
+//! `broadcast` → `wait` (TX-2). [`Sender::land`] does it in one go for callers without books.
+
+mod envelope;
+mod fault;
+mod nonces;
+mod outcome;
+
+pub use envelope::{Envelope, Quote};
+pub use fault::SendFault;
+pub use nonces::Nonce;
+pub use outcome::{Broadcast, Landed, Outcome};
+
+use crate::calls::Call;
+use crate::fault::ChainFault;
+use crate::rpc::Rpc;
+use alloy::network::TxSigner;
+use alloy::primitives::{Address, Bytes, Signature};
+use alloy::providers::Provider;
+use alloy::rpc::types::TransactionRequest;
+use core::fmt;
+use nonces::Nonces;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One account that sends transactions. Clones share their nonces; two senders of one key would not.
+#[derive(Clone)]
+pub struct Sender {
+    rpc: Rpc,
+    chain_id: u64,
+    signer: Arc<dyn TxSigner<Signature> + Send + Sync>,
+    nonces: Nonces,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The key stays out (threat K1).
+        write!(f, "Sender({} on chain {})", self.address(), self.chain_id)
+    }
+}
+
+impl Sender {
+    /// A sender over this connection, with a key held here or elsewhere.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`] when the chain's id cannot be read.
+    pub async fn connect(
+        rpc: Rpc,
+        signer: impl TxSigner<Signature> + Send + Sync + 'static,
+    ) -> Result<Self, ChainFault> {
+        let chain_id = rpc.chain_id().await?;
+        Ok(Self {
+            rpc,
+            chain_id,
+            signer: Arc::new(signer),
+            nonces: Nonces::default(),
+        })
+    }
+
+    /// The account.
+    pub fn address(&self) -> Address {
+        self.signer.address()
+    }
+
+    /// The connection.
+    pub const fn rpc(&self) -> &Rpc {
+        &self.rpc
+    }
+
+    fn request(&self, call: &Call) -> TransactionRequest {
+        let mut request = TransactionRequest::default().from(self.address());
+        request.to = Some(call.to.map_or(alloy::primitives::TxKind::Create, Into::into));
+        request.input(call.input.clone().into())
+    }
+
+    /// What the call would answer on the state as it is, pending transactions included.
+    ///
+    /// # Errors
+    /// [`SendFault::WouldRevert`] with the decoded reason, or [`SendFault::Chain`].
+    pub async fn simulate(&self, call: &Call) -> Result<Bytes, SendFault> {
+        let answer = self.rpc.provider().call(self.request(call).into()).await;
+        answer.map_err(|error| SendFault::of_execution("simulating a call", error))
+    }
+
+    /// Prices the call: its gas with a margin, and the fees of the moment.
+    ///
+    /// # Errors
+    /// [`SendFault::WouldRevert`] with the decoded reason, or [`SendFault::Chain`].
+    pub async fn quote(&self, call: &Call) -> Result<Quote, SendFault> {
+        let provider = self.rpc.provider();
+        let gas = provider.estimate_gas(self.request(call).into()).await;
+        let gas = gas.map_err(|error| SendFault::of_execution("estimating gas", error))?;
+        let fees = provider.estimate_eip1559_fees().await;
+        let fees = fees.map_err(ChainFault::rpc("reading the fees of the moment"))?;
+        Ok(Quote::new(
+            call.clone(),
+            gas,
+            fees.max_fee_per_gas,
+            fees.max_priority_fee_per_gas,
+        ))
+    }
+
+    /// The lowest nonce that is free, on loan.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`].
+    pub async fn next_nonce(&self) -> Result<Nonce, ChainFault> {
+        let count = self
+            .rpc
+            .provider()
+            .get_transaction_count(self.address())
+            .pending()
+            .await;
+        let count = count.map_err(ChainFault::rpc("reading the account's nonce"))?;
+        Ok(self.nonces.take(count))
+    }
+
+    /// Remembers a nonce that an envelope of an earlier run holds: it may not have reached the chain.
+    pub fn resume_after(&self, nonce: u64) {
+        self.nonces.used(nonce);
+    }
+
+    /// Signs; nothing is sent.
+    ///
+    /// # Errors
+    /// [`SendFault::Signer`].
+    pub async fn prepare(&self, quote: &Quote, nonce: &Nonce) -> Result<Envelope, SendFault> {
+        envelope::seal(
+            self.signer.as_ref(),
+            quote.transaction(self.chain_id, nonce.number()),
+        )
+        .await
+    }
+
+    /// The same call with the same nonce for at least 12.5 % more, which is what nodes demand of a replacement.
+    ///
+    /// # Errors
+    /// [`SendFault::Envelope`] or [`SendFault::Signer`].
+    pub async fn bump(&self, envelope: &Envelope) -> Result<Envelope, SendFault> {
+        let mut transaction = envelope.transaction()?;
+        let current = self.rpc.provider().estimate_eip1559_fees().await;
+        let (fee, tip) = current.map_or((0, 0), |now| (now.max_fee_per_gas, now.max_priority_fee_per_gas));
+        transaction.max_fee_per_gas = envelope::raised(transaction.max_fee_per_gas).max(fee);
+        transaction.max_priority_fee_per_gas = envelope::raised(transaction.max_priority_fee_per_gas)
+            .max(tip)
+            .min(transaction.max_fee_per_gas);
+        envelope::seal(self.signer.as_ref(), transaction).await
+    }
+
+    /// Quotes, signs, sends and waits: for callers that keep no books. `deadline` bounds the waiting alone.
+    ///
+    /// # Errors
+    /// [`SendFault::Reverted`] when it was mined in vain, [`SendFault::Unknown`] when nothing was heard in time.
+    pub async fn land(&self, call: &Call, deadline: Instant) -> Result<Landed, SendFault> {
+        let quote = self.quote(call).await?;
+        let nonce = self.next_nonce().await?;
+        let envelope = self.prepare(&quote, &nonce).await?;
+        nonce.keep();
+        match self.broadcast(&envelope).await? {
+            Broadcast::NonceTaken => return Err(SendFault::NonceTaken(envelope.hash)),
+            Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::Landed(_) | Broadcast::Underpriced => {
+            }
+        }
+        match self.wait(envelope.hash, deadline).await {
+            Outcome::Landed(landed) if landed.success => Ok(landed),
+            Outcome::Landed(_) => Err(SendFault::Reverted(envelope.hash)),
+            Outcome::Pending | Outcome::NotSeen => Err(SendFault::Unknown(envelope.hash)),
+        }
+    }
+}
