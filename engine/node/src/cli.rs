@@ -1,0 +1,93 @@
+//! The command line: one enum of commands; each command's arguments stand beside its code.
+
+use crate::commands::{check_config, deploy};
+use clap::{Parser, Subcommand};
+
+/// Everything went well.
+pub const EXIT_OK: u8 = 0;
+/// It was tried and failed.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line or the configuration is wrong; nothing was tried.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Weir takes payments for a service, request by request, over payment channels (HTTP 402).
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.")]
+pub struct Cli {
+    /// What is asked.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub struct Global {
+    /// Print JSON for machines instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more: -v for debug, -vv for everything. WEIR_LOG sets targets, as in `weir_node=debug,info`
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a configuration and print what is in force
+    CheckConfig(check_config::CheckConfig),
+    /// Deploy the escrow contract
+    Deploy(deploy::Deploy),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in [
+            ["weir", "--json", "check-config", "-v"],
+            ["weir", "-v", "check-config", "--json"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(
+                cli.global,
+                Global {
+                    json: true,
+                    verbose: 1
+                }
+            );
+        }
+        assert!(Cli::try_parse_from(["weir", "no-such-command"]).is_err());
+    }
+
+    #[test]
+    fn no_option_takes_a_private_key() {
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                assert!(
+                    !name.contains("key") || name.ends_with("key_file"),
+                    "{}: {name}",
+                    command.get_name()
+                );
+            }
+        }
+    }
+}

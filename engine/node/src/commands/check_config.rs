@@ -1,0 +1,44 @@
+//! `weir check-config`.
+
+use super::Failure;
+use crate::config::{self, Config};
+use crate::table::Output;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Check a configuration and print what is in force
+///
+/// Reads the file, checks every key and the files that it names, and prints the configuration with all defaults
+/// filled in. Nothing is started, written or sent, and no secret is printed.
+///
+/// Examples:
+///   weir check-config
+///   weir check-config --config /etc/weir/weir.toml --json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct CheckConfig {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = config::FILE)]
+    pub config: PathBuf,
+}
+
+impl CheckConfig {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// All that is wrong with the configuration.
+    pub fn run(self, output: Output) -> Result<(), Failure> {
+        let config = Config::read(&self.config)?;
+        let recipient = config.check_files()?.address();
+        if output.json {
+            output.json(&json!({ "recipient": recipient, "config": config }));
+            return Ok(());
+        }
+        let text = toml::to_string(&config).map_err(Failure::failed)?;
+        output.text(&format!(
+            "# {} is good. Payments go to {recipient}.\n{text}",
+            self.config.display()
+        ));
+        Ok(())
+    }
+}

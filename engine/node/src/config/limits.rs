@@ -1,0 +1,47 @@
+//! Defaults and bounds of the configuration, units last.
+
+use core::ops::RangeInclusive;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+/// Where payers connect.
+pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8402));
+/// Where the operator's commands connect.
+pub const OPERATOR_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8403));
+/// The protection space that challenges name.
+pub const REALM: &str = "localhost";
+/// Where the books are kept, beside the configuration.
+pub const DATA_DIR: &str = "weir-data";
+/// The file in the data directory that holds the generated challenge secret.
+pub const SECRET_FILE: &str = "challenge-secret";
+/// What one unit is, when a route does not say.
+pub const UNIT: &str = "request";
+
+/// Vouchers that one channel may send per second.
+pub const VOUCHERS_PER_SECOND: u32 = 10;
+/// How long the upstream may take to begin its answer.
+pub const UPSTREAM_TIMEOUT_SECONDS: u64 = 60;
+/// The longest request body.
+pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How often the chain is asked for new blocks.
+pub const POLL_MS: u64 = 1_000;
+/// Blocks on top of a deposit before it counts. Zero is right for chains whose blocks are final at once.
+pub const FINALITY_BLOCKS: u64 = 12;
+/// How old the view of the chain may get before payments are refused.
+pub const VIEW_AGE_SECONDS_MAX: u64 = 60;
+/// Settle a channel as soon as this many base units wait on it.
+pub const SETTLE_VALUE_MAX: u128 = 1_000_000;
+/// Settle a channel when something has waited this long.
+pub const SETTLE_AGE_SECONDS_MAX: u64 = 3_600;
+/// How long a close waits for others, so that they share a transaction.
+pub const CLOSE_BATCH_MS: u64 = 300;
+
+pub(super) const VOUCHERS_PER_SECOND_RANGE: RangeInclusive<u64> = 1..=1_000_000;
+pub(super) const UPSTREAM_TIMEOUT_SECONDS_RANGE: RangeInclusive<u64> = 1..=3_600;
+pub(super) const BODY_BYTES_RANGE: RangeInclusive<u64> = 1..=4 * 1024 * 1024 * 1024;
+pub(super) const POLL_MS_RANGE: RangeInclusive<u64> = 50..=60_000;
+pub(super) const FINALITY_BLOCKS_RANGE: RangeInclusive<u64> = 0..=10_000;
+pub(super) const VIEW_AGE_SECONDS_RANGE: RangeInclusive<u64> = 1..=3_600;
+pub(super) const SETTLE_AGE_SECONDS_RANGE: RangeInclusive<u64> = 1..=30 * 24 * 3_600;
+pub(super) const CLOSE_BATCH_MS_RANGE: RangeInclusive<u64> = 0..=60_000;
+/// The longest name or description: each travels in a header of every challenge.
+pub(super) const TEXT_BYTES_MAX: usize = 200;

@@ -1,0 +1,206 @@
+//! `weir.toml`: what the daemon does, checked as a whole before anything starts.
+//!
+//! Reading finds every problem at once and names file, line, key and reason. Relative paths are relative to the file's
+//! own directory. No secret stands in the file itself: it names files that hold them (see [`crate::keys`]).
+
+pub mod limits;
+mod problem;
+mod read;
+mod routes;
+mod secrets;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use problem::{ConfigErrors, Problem};
+pub use types::{ChargeOn, Origin, RpcUrl, UpstreamUrl, UrlError};
+
+use alloy_primitives::Address;
+use read::Findings;
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use weir_core::{Amount, Cumulative};
+
+/// The name of the configuration file when the command line gives none.
+pub const FILE: &str = "weir.toml";
+/// The environment variable that holds the payee's key when the file names no key file.
+pub const PAYEE_KEY_VARIABLE: &str = "WEIR_PAYEE_KEY";
+
+/// The whole configuration, with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// Where it was read from.
+    #[serde(skip)]
+    pub file: PathBuf,
+    /// The gateway that payers talk to.
+    pub server: Server,
+    /// The operator's API.
+    pub operator: Operator,
+    /// The chain, the escrow and who is paid.
+    pub chain: Chain,
+    /// When to collect.
+    pub settle: Settle,
+    /// Which web pages may call from a browser; none when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// What is sold; the first that fits a request counts. Never empty.
+    #[serde(rename = "route")]
+    pub routes: Vec<Route>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// Where payers connect. Loopback, unless a TLS proxy stands in front.
+    pub listen: SocketAddr,
+    /// The service that is sold.
+    pub upstream: UpstreamUrl,
+    /// The protection space that challenges name.
+    pub realm: String,
+    /// Where the books are kept.
+    pub data_dir: PathBuf,
+    /// Whether a proxy in front of the listener speaks TLS with payers.
+    pub behind_tls_proxy: bool,
+    /// Vouchers that one channel may send per second.
+    pub vouchers_per_second: u32,
+    /// How long the upstream may take to begin its answer.
+    pub upstream_timeout_seconds: u64,
+    /// The longest request body.
+    pub body_bytes_max: u64,
+    /// The secret that binds challenges. Made on the first start when it is the default file.
+    pub secret_file: PathBuf,
+    /// Whether [`Self::secret_file`] was chosen by default.
+    #[serde(skip)]
+    pub secret_file_is_default: bool,
+    /// The secret before the current one: its challenges stay good until they expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_secret_file: Option<PathBuf>,
+}
+
+/// `[operator]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Operator {
+    /// Where the operator's commands connect.
+    pub listen: SocketAddr,
+    /// The bearer token that they need; required when `listen` is not loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[chain]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Chain {
+    /// The chain's RPC.
+    pub rpc_url: RpcUrl,
+    /// The escrow contract.
+    pub escrow: Address,
+    /// The token that is accepted.
+    pub token: Address,
+    /// EIP-155 chain id that the RPC has to report; whatever it reports when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain_id: Option<u64>,
+    /// The EIP-712 domain name that the escrow was deployed with.
+    pub domain_name: String,
+    /// The payee's private key; the environment's [`PAYEE_KEY_VARIABLE`] when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payee_key_file: Option<PathBuf>,
+    /// How often the chain is asked for new blocks.
+    pub poll_ms: u64,
+    /// Blocks on top of a deposit before it counts.
+    pub finality_blocks: u64,
+    /// How old the view of the chain may get before payments are refused.
+    pub view_age_max_seconds: u64,
+}
+
+/// `[settle]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Settle {
+    /// Settle as soon as this much waits on one channel.
+    pub value_max: Amount,
+    /// Settle when something has waited this long.
+    pub age_max_seconds: u64,
+    /// Less than this is left until a deadline forces it.
+    pub value_min: Amount,
+    /// How long a close waits for others, so that they share a transaction.
+    pub close_batch_ms: u64,
+}
+
+/// `[cors]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cors {
+    /// The pages' origins, or `*`. Never empty.
+    pub origins: Vec<Origin>,
+}
+
+/// `[[route]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// An exact path, or a prefix that ends in `/*`.
+    pub path: String,
+    /// Upper-case method names; none means all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// What it costs.
+    #[serde(flatten)]
+    pub price: Price,
+}
+
+/// What a route costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Price {
+    /// Nothing: `free = true`.
+    Free {
+        /// Always true.
+        free: bool,
+    },
+    /// Something.
+    Paid(Paid),
+}
+
+/// The price of a route, and how it is charged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Paid {
+    /// Base units of one unit; never zero.
+    pub price: Amount,
+    /// What one unit is, as the challenge names it.
+    pub unit: String,
+    /// When it is charged.
+    pub charge_on: ChargeOn,
+    /// The least that a higher voucher adds.
+    pub min_voucher_delta: Amount,
+    /// The deposit suggested to payers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggested_deposit: Option<Cumulative>,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+impl Config {
+    /// Reads and checks a file. The files that it names are not opened.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(file: &Path) -> Result<Self, ConfigErrors> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| ConfigErrors::one(file, "", format_args!("cannot be read: {error}")))?;
+        Self::parse(file, &text)
+    }
+
+    /// Reads and checks the text of a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigErrors> {
+        let findings = Findings::new(file, text);
+        let config = findings.parse().and_then(|root| sections::config(root, file));
+        match (config, findings.into_errors()) {
+            (Some(config), None) => Ok(config),
+            (_, Some(errors)) => Err(errors),
+            (None, None) => Err(ConfigErrors::one(file, "", "cannot be read")),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Reads a TOML table key by key, so that one look at a file finds everything that is wrong with it: a derived
+//! deserialiser stops at the first fault and knows no rule that spans two keys.
+
+use super::problem::{ConfigErrors, Problem};
+use alloy_primitives::Address;
+use core::cell::RefCell;
+use core::fmt::Display;
+use core::ops::{Range, RangeInclusive};
+use core::str::FromStr;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+/// The problems found so far in one file.
+pub(super) struct Findings<'i> {
+    file: &'i Path,
+    text: &'i str,
+    found: RefCell<Vec<Problem>>,
+}
+
+impl<'i> Findings<'i> {
+    pub(super) fn new(file: &'i Path, text: &'i str) -> Self {
+        Self {
+            file,
+            text,
+            found: RefCell::default(),
+        }
+    }
+
+    /// The directory against which the file's relative paths are read.
+    pub(super) fn directory(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
+    pub(super) fn add(&self, key: &str, line: Option<usize>, reason: impl Display) {
+        let problem = Problem {
+            file: self.file.to_owned(),
+            line,
+            key: key.to_owned(),
+            reason: reason.to_string(),
+        };
+        self.found.borrow_mut().push(problem);
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    /// Splits the file into its sections.
+    pub(super) fn parse(&self) -> Option<Section<'_, 'i>> {
+        match DeTable::parse(self.text) {
+            Ok(table) => Some(Section::new(String::new(), None, table.into_inner(), self)),
+            Err(error) => {
+                let line = error.span().map(|span| self.line(&span));
+                self.add("", line, error.message());
+                None
+            }
+        }
+    }
+
+    /// What was found; the file's order, not the order of the checks.
+    pub(super) fn into_errors(self) -> Option<ConfigErrors> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|problem| problem.line);
+        (!found.is_empty()).then_some(ConfigErrors(found))
+    }
+}
+
+/// A table that is being read. What is left in it at the end is unknown.
+pub(super) struct Section<'f, 'i> {
+    name: String,
+    line: Option<usize>,
+    table: DeTable<'i>,
+    /// The keys that were asked for, and where those that were there stood.
+    asked: BTreeMap<&'static str, Option<usize>>,
+    findings: &'f Findings<'i>,
+}
+
+impl<'f, 'i> Section<'f, 'i> {
+    fn new(name: String, line: Option<usize>, table: DeTable<'i>, findings: &'f Findings<'i>) -> Self {
+        Self {
+            name,
+            line,
+            table,
+            asked: BTreeMap::new(),
+            findings,
+        }
+    }
+
+    fn path(&self, key: &str) -> String {
+        if self.name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.name)
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
+        let value = self.table.remove(key);
+        let line = value.as_ref().map(|value| self.findings.line(&value.span()));
+        self.asked.insert(key, line);
+        value
+    }
+
+    /// Notes that a key's value won't do.
+    pub(super) fn refuse(&self, key: &'static str, reason: impl Display) {
+        let line = self.asked.get(key).copied().flatten().or(self.line);
+        self.findings.add(&self.path(key), line, reason);
+    }
+
+    /// Whether the key is in the file, of whatever value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key) || self.asked.get(key).is_some_and(Option::is_some)
+    }
+
+    /// A value, when it is there.
+    pub(super) fn optional<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
+        let value = self.take(key)?;
+        match T::deserialize(ValueDeserializer::from(value)) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.refuse(key, error.message());
+                None
+            }
+        }
+    }
+
+    /// A value, or what it is when the file says nothing.
+    pub(super) fn or<T: DeserializeOwned>(&mut self, key: &'static str, default: T) -> T {
+        self.optional(key).unwrap_or(default)
+    }
+
+    /// A string that stands for something.
+    pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
+        let text: String = self.optional(key)?;
+        text.parse().map_err(|error| self.refuse(key, error)).ok()
+    }
+
+    /// Like [`Self::parsed`], but it has to be there.
+    pub(super) fn required<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
+        let value = self.parsed(key);
+        if !self.has(key) {
+            self.refuse(key, "is missing");
+        }
+        value
+    }
+
+    /// A path, relative to the directory of the file.
+    pub(super) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let path: PathBuf = self.optional(key)?;
+        if path.as_os_str().is_empty() {
+            self.refuse(key, "is empty");
+        }
+        Some(self.findings.directory().join(path))
+    }
+
+    /// A path beside the file.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.findings.directory().join(name)
+    }
+
+    /// An address that has to be there. The zero address stands for nobody.
+    pub(super) fn address(&mut self, key: &'static str) -> Option<Address> {
+        let text: String = self.required(key)?;
+        match text.parse::<Address>() {
+            Ok(address) if text.starts_with("0x") && !address.is_zero() => Some(address),
+            _ => {
+                self.refuse(
+                    key,
+                    "is not an address: 0x and 40 hexadecimal digits, not all zero",
+                );
+                None
+            }
+        }
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number(&mut self, key: &'static str, default: u64, bounds: RangeInclusive<u64>) -> u64 {
+        let value = self.or::<i64>(key, i64::try_from(default).unwrap_or(i64::MAX));
+        match u64::try_from(value) {
+            Ok(value) if bounds.contains(&value) => value,
+            _ => {
+                let (least, most) = bounds.into_inner();
+                self.refuse(key, format_args!("{value} is not between {least} and {most}"));
+                default
+            }
+        }
+    }
+
+    /// A table within this one; an absent one is empty.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'f, 'i> {
+        let path = self.path(key);
+        let (table, line) = match self.take(key).map(Spanned::into_inner) {
+            Some(DeValue::Table(table)) => (table, self.asked.get(key).copied().flatten()),
+            Some(_) => {
+                self.refuse(key, format_args!("is a table, written [{key}]"));
+                (DeTable::new(), None)
+            }
+            None => (DeTable::new(), None),
+        };
+        Section::new(path, line, table, self.findings)
+    }
+
+    /// The tables of an array of tables.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'f, 'i>> {
+        let path = self.path(key);
+        let rows = match self.take(key).map(Spanned::into_inner) {
+            Some(DeValue::Array(rows)) => rows,
+            Some(_) => {
+                self.refuse(key, format_args!("is an array of tables, each written [[{key}]]"));
+                return Vec::new();
+            }
+            None => return Vec::new(),
+        };
+        let mut sections = Vec::new();
+        for (at, row) in rows.into_iter().enumerate() {
+            let line = self.findings.line(&row.span());
+            match row.into_inner() {
+                DeValue::Table(table) => {
+                    sections.push(Section::new(
+                        format!("{path}[{at}]"),
+                        Some(line),
+                        table,
+                        self.findings,
+                    ));
+                }
+                _ => self.refuse(key, format_args!("is an array of tables, each written [[{key}]]")),
+            }
+        }
+        sections
+    }
+
+    /// Refuses what nobody asked for: a misspelt key must not leave its default in force.
+    pub(super) fn finish(self) {
+        for (key, value) in &self.table {
+            let key = key.get_ref();
+            let line = Some(self.findings.line(&value.span()));
+            let near = self
+                .asked
+                .keys()
+                .filter(|known| alike(key, known))
+                .copied()
+                .collect::<Vec<_>>();
+            let known = if near.is_empty() {
+                self.asked.keys().copied().collect()
+            } else {
+                near
+            };
+            let reason = format!("is not a key of this section; known: {}", known.join(", "));
+            self.findings.add(&self.path(key), line, reason);
+        }
+    }
+}
+
+/// Whether one name may have been meant for the other.
+fn alike(one: &str, other: &str) -> bool {
+    let squash = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
+    let (one, other) = (squash(one), squash(other));
+    one.starts_with(&other) || other.starts_with(&one) || distance(&one, &other) <= 2
+}
+
+/// Levenshtein's distance: how many letters to insert, drop or change.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut diagonal = at;
+        let mut left = at + 1;
+        for (slot, wanted) in row.iter_mut().skip(1).zip(&other) {
+            let changed = diagonal + usize::from(letter != *wanted);
+            diagonal = *slot;
+            left = changed.min(*slot + 1).min(left + 1);
+            *slot = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = at + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_keys_find_their_neighbours() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert!(alike("lisen", "listen"));
+        assert!(alike("poll", "poll_ms"));
+        assert!(alike("behind-tls-proxy", "behind_tls_proxy"));
+        assert!(!alike("price", "unit"));
+    }
+}

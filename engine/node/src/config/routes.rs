@@ -1,0 +1,148 @@
+//! `[[route]]`: what is sold for how much.
+
+use super::read::Section;
+use super::{Paid, Price, Route, limits};
+use weir_core::{Amount, Cumulative};
+
+/// Keys that mean something only where something is paid.
+const PAID_KEYS: [&str; 6] = [
+    "price",
+    "unit",
+    "charge_on",
+    "min_voucher_delta",
+    "suggested_deposit",
+    "description",
+];
+
+pub(super) fn routes(root: &mut Section<'_, '_>) -> Vec<Route> {
+    let mut routes = Vec::<Route>::new();
+    let sections = root.sections("route");
+    if sections.is_empty() {
+        root.refuse("route", "is missing: without a [[route]] nothing is served");
+    }
+    for mut section in sections {
+        let path = path(&mut section);
+        let methods = methods(&mut section);
+        let price = price(&mut section);
+        if let (Some(path), Some(price)) = (path, price) {
+            let route = Route { path, methods, price };
+            if let Some(first) = routes.iter().find(|first| covers(first, &route)) {
+                section.refuse(
+                    "path",
+                    format_args!("is never reached: the route {} before it fits first", first.path),
+                );
+            }
+            routes.push(route);
+        }
+        section.finish();
+    }
+    routes
+}
+
+fn path(section: &mut Section<'_, '_>) -> Option<String> {
+    let path: String = section.required("path")?;
+    let exact = path.strip_suffix("/*").unwrap_or(&path);
+    let plain = |byte: u8| {
+        byte.is_ascii_graphic() && !matches!(byte, b'*' | b'?' | b'#' | b'%' | b'"' | b'\\' | b'|')
+    };
+    let reason = if !path.starts_with('/') {
+        "does not begin with /"
+    } else if exact.contains('*') {
+        "has a * that is not the /* at its end"
+    } else if !exact.bytes().all(plain) {
+        "has a character that is not allowed in a route: space, non-ASCII, ? # % \" \\ or |"
+    } else if exact.split('/').any(|part| matches!(part, "." | "..")) {
+        "has a . or .. segment"
+    } else if path.len() > limits::TEXT_BYTES_MAX {
+        "is longer than 200 bytes"
+    } else {
+        return Some(path);
+    };
+    section.refuse("path", reason);
+    None
+}
+
+fn methods(section: &mut Section<'_, '_>) -> Vec<String> {
+    let methods: Vec<String> = section.or("methods", Vec::new());
+    for method in &methods {
+        if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            section.refuse(
+                "methods",
+                format_args!("{method:?} is not a method such as \"GET\", in capitals"),
+            );
+        }
+    }
+    if section.has("methods") && methods.is_empty() {
+        section.refuse("methods", "names no method; leave it out for all of them");
+    }
+    methods
+}
+
+fn price(section: &mut Section<'_, '_>) -> Option<Price> {
+    let free = section.or("free", false);
+    let price = section.parsed::<Amount>("price");
+    let paid = Paid {
+        price: price.unwrap_or(Amount::ZERO),
+        unit: section.or("unit", limits::UNIT.to_owned()),
+        charge_on: section.parsed("charge_on").unwrap_or_default(),
+        min_voucher_delta: section.parsed("min_voucher_delta").unwrap_or(Amount::ZERO),
+        suggested_deposit: section.parsed("suggested_deposit"),
+        description: section.optional("description"),
+    };
+    if free {
+        for key in PAID_KEYS.into_iter().filter(|key| section.has(key)) {
+            section.refuse(key, "has no meaning on a route with free = true");
+        }
+        return Some(Price::Free { free });
+    }
+    if !section.has("price") {
+        section.refuse("price", "is missing: give a price in base units, or free = true");
+    }
+    if price.is_some_and(Amount::is_zero) {
+        section.refuse("price", "is zero: write free = true instead");
+    }
+    for (key, text) in [
+        ("unit", Some(&paid.unit)),
+        ("description", paid.description.as_ref()),
+    ] {
+        let fits = |text: &String| {
+            (1..=limits::TEXT_BYTES_MAX).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        };
+        if !text.is_none_or(fits) {
+            section.refuse(
+                key,
+                format_args!(
+                    "is not 1 to {} printable ASCII characters",
+                    limits::TEXT_BYTES_MAX
+                ),
+            );
+        }
+    }
+    let first_unit = Cumulative::ZERO.plus(paid.price);
+    if paid
+        .suggested_deposit
+        .is_some_and(|deposit| Some(deposit) < first_unit)
+    {
+        section.refuse(
+            "suggested_deposit",
+            "is below price: it would not pay for one unit",
+        );
+    }
+    price.map(|_| Price::Paid(paid))
+}
+
+/// Whether every request of the later route is taken by the earlier one.
+fn covers(earlier: &Route, later: &Route) -> bool {
+    let methods = earlier.methods.is_empty()
+        || !later.methods.is_empty()
+            && later
+                .methods
+                .iter()
+                .all(|method| earlier.methods.contains(method));
+    methods
+        && match earlier.path.strip_suffix('*') {
+            Some(prefix) => later.path.starts_with(prefix),
+            None => earlier.path == later.path,
+        }
+}

@@ -1,0 +1,107 @@
+//! Opens the files that the configuration names.
+
+use super::{Config, ConfigErrors, PAYEE_KEY_VARIABLE, Problem};
+use crate::keys::{self, KeyError, SecretKey};
+use std::path::Path;
+
+impl Config {
+    /// The payee's key, from the configured file or else from the environment.
+    ///
+    /// # Errors
+    /// It is not there, is not a key, or others may read it.
+    pub fn payee_key(&self) -> Result<SecretKey, ConfigErrors> {
+        match &self.chain.payee_key_file {
+            Some(file) => {
+                SecretKey::from_file(file).map_err(|error| self.blame("chain.payee_key_file", error))
+            }
+            None => SecretKey::from_env(PAYEE_KEY_VARIABLE).map_err(|error| match error {
+                KeyError::NotSet(variable) => ConfigErrors::one(
+                    &self.file,
+                    "chain.payee_key_file",
+                    format_args!("is missing, and the environment variable {variable} is not set either"),
+                ),
+                error => self.blame("chain.payee_key_file", error),
+            }),
+        }
+    }
+
+    /// The secret that binds challenges; made now if it is the default file and there is none yet.
+    ///
+    /// # Errors
+    /// It can't be read or made, is too short, or others may read it.
+    pub fn challenge_secret(&self) -> Result<Vec<u8>, ConfigErrors> {
+        let file = &self.server.secret_file;
+        let secret = if self.server.secret_file_is_default {
+            keys::secret_or_new(file)
+        } else {
+            keys::secret_from_file(file)
+        };
+        secret.map_err(|error| self.blame("server.secret_file", error))
+    }
+
+    /// The secret before the current one.
+    ///
+    /// # Errors
+    /// It can't be read, is too short, or others may read it.
+    pub fn previous_challenge_secret(&self) -> Result<Option<Vec<u8>>, ConfigErrors> {
+        let read = |file: &std::path::PathBuf| keys::secret_from_file(file);
+        let secret = self.server.previous_secret_file.as_ref().map(read).transpose();
+        secret.map_err(|error| self.blame("server.previous_secret_file", error))
+    }
+
+    /// The bearer token of the operator's API.
+    ///
+    /// # Errors
+    /// It can't be read, is no token, or others may read it.
+    pub fn operator_token(&self) -> Result<Option<String>, ConfigErrors> {
+        let read = |file: &std::path::PathBuf| keys::token_from_file(file);
+        let token = self.operator.token_file.as_ref().map(read).transpose();
+        token.map_err(|error| self.blame("operator.token_file", error))
+    }
+
+    /// Opens every file that the configuration names, changes nothing, and gives the payee's key.
+    ///
+    /// # Errors
+    /// All that is wrong with any of them.
+    pub fn check_files(&self) -> Result<SecretKey, ConfigErrors> {
+        let mut problems = Vec::<Problem>::new();
+        let key = self.payee_key();
+        if !self.server.secret_file_is_default || exists(&self.server.secret_file) {
+            let secret = keys::secret_from_file(&self.server.secret_file);
+            problems.extend(
+                secret
+                    .err()
+                    .into_iter()
+                    .flat_map(|error| self.blame("server.secret_file", error).0),
+            );
+        }
+        problems.extend(
+            self.previous_challenge_secret()
+                .err()
+                .into_iter()
+                .flat_map(|errors| errors.0),
+        );
+        problems.extend(
+            self.operator_token()
+                .err()
+                .into_iter()
+                .flat_map(|errors| errors.0),
+        );
+        match key {
+            Ok(key) if problems.is_empty() => Ok(key),
+            Ok(_) => Err(ConfigErrors(problems)),
+            Err(mut errors) => {
+                errors.0.extend(problems);
+                Err(errors)
+            }
+        }
+    }
+
+    fn blame(&self, key: &str, error: KeyError) -> ConfigErrors {
+        ConfigErrors::one(&self.file, key, error)
+    }
+}
+
+fn exists(file: &Path) -> bool {
+    file.try_exists().unwrap_or(true)
+}

@@ -1,0 +1,5 @@
+//! A devnet on this machine: a chain of its own, and a service to sell.
+
+pub mod accounts;
+pub mod anvil;
+pub mod upstream;

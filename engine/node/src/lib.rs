@@ -1,0 +1,16 @@
+//! The `weir` binary and everything that it is composed of: the one place that knows all the parts.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`cli`], [`commands`] | the command line; one module per command |
+//! | [`config`], [`keys`] | `weir.toml`, and the secrets that it names |
+//! | [`dev`] | a devnet: anvil and a sample service |
+//! | [`table`], [`logging`] | what people and machines get to read |
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod dev;
+pub mod keys;
+pub mod logging;
+pub mod table;
