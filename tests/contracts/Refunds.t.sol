@@ -148,6 +148,15 @@ contract RefundsTest is EscrowTest {
         else assertFalse(escrow.getChannel(id).finalized);
     }
 
+    function test_ESC_6_aPushNeverGetsMoreThanItsBound() public {
+        bytes32 id = openWeird(SALT);
+        bytes memory signature = sign(id, 10);
+        vm.prank(payee);
+        escrow.close{gas: 20_000_000}(id, 10, signature);
+        assertLe(weird.gasSeen(), 1_000_000);
+        assertGe(weird.gasSeen(), 990_000);
+    }
+
     function test_E8_aStarvedCloseSaysHowMuchGasItNeeds() public {
         bytes32 id = openWeird(SALT);
         bytes memory data = abi.encodeCall(escrow.close, (id, 10, sign(id, 10)));
