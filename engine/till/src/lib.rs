@@ -6,6 +6,7 @@
 //! | [`sale`] | one charge, from reserved to committed or released, exactly once |
 //! | [`lane`], [`shard`] | the single writer of a shard of channels, with and without its queue |
 //! | [`books`], [`attempt`] | how it is all written down |
+//! | [`facts`] | what the watcher saw, into the same lanes |
 //! | [`freshness`] | how old the view of the chain may be |
 //! | [`evidence`] | what a transaction did to a channel |
 //! | [`settler`], [`settlement`] | from what is collectible to a transaction in a block |
@@ -16,10 +17,11 @@ pub mod attempt;
 pub mod books;
 pub mod clock;
 pub mod evidence;
+pub mod facts;
 pub mod freshness;
 pub mod lane;
 pub mod no;
-// pub mod onchain;
+pub mod onchain;
 pub mod sale;
 pub mod settlement;
 pub mod settler;

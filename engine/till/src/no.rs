@@ -29,6 +29,9 @@ pub enum No {
     /// The books cannot be written: nothing is sold until the daemon is restarted on a healthy disk.
     #[error("the books cannot be kept: {0}")]
     Books(#[from] BooksFault),
+    /// The chain has it, our watcher not yet: come back in a moment with the same credential.
+    #[error("the deposit has not been seen on the chain yet")]
+    NotSeenYet,
     /// The engine is shutting down.
     #[error("the engine is shutting down")]
     Stopping,

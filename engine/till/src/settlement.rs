@@ -1,23 +1,11 @@
 //! What the settler needs of a chain, as a parameter; `onchain` provides the real one.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::Address;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use weir_core::{ChannelId, Cumulative, Signature};
-
-/// One channel's part of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BatchRow {
-    /// The channel.
-    pub channel: ChannelId,
-    /// The total that the voucher authorises.
-    pub cumulative: Cumulative,
-    /// The settled total that the call sets; at most `cumulative`.
-    pub capture: Cumulative,
-    /// The voucher's signature; `None` for a close that pays nothing.
-    pub signature: Option<Signature>,
-}
+pub use weir_chain::{Envelope, SettleRow as BatchRow};
+use weir_core::ChannelId;
 
 /// One transaction's worth of settlements or closes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,17 +16,6 @@ pub struct Batch {
     pub closes: bool,
     /// The channels.
     pub rows: Vec<BatchRow>,
-}
-
-/// A signed transaction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Envelope {
-    /// The sender's nonce.
-    pub nonce: u64,
-    /// The transaction's hash.
-    pub hash: B256,
-    /// Its bytes.
-    pub raw: Vec<u8>,
 }
 
 /// A row that did not take effect, with the contract's reason in words.

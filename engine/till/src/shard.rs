@@ -39,8 +39,11 @@ pub enum Ask {
         /// The credential that pays for content.
         credential: Option<UsedCredential>,
     },
-    /// Take a channel in, or observe it when it is known.
-    Adopt(Adoption),
+    /// Take a channel in, unless it is known: a payer pointed at its opening.
+    Introduce(Adoption),
+    /// Take a channel in, or observe it when it is known. The watcher alone does this, in the order of blocks, so that
+    /// no older reading overwrites a newer one.
+    Observe(Adoption),
     /// Tell a channel's state.
     Read(ChannelId),
 }
@@ -116,7 +119,15 @@ impl Shard {
     pub fn judge(&mut self, ask: &Ask, now: UnixSeconds) -> Result<Judged, No> {
         match ask {
             Ask::Read(id) => Ok(unchanged(self.find(id)?.clone())),
-            Ask::Adopt(adoption) => self.judge_adoption(adoption, now),
+            Ask::Introduce(adoption) => match self.channels.get(&adoption.id) {
+                Some(known) => Ok(unchanged(known.clone())),
+                None => judge_new(adoption),
+            },
+            Ask::Observe(adoption) if self.channels.contains_key(&adoption.id) => {
+                let observe = Input::Observe { seen: adoption.seen, last_final: adoption.last_final };
+                self.judge_move(adoption.id, observe, None, now)
+            }
+            Ask::Observe(adoption) => judge_new(adoption),
             Ask::Move {
                 channel,
                 input,
@@ -128,30 +139,6 @@ impl Shard {
                 self.judge_move(*channel, *input, *credential, now)
             }
         }
-    }
-
-    fn judge_adoption(&self, adoption: &Adoption, now: UnixSeconds) -> Result<Judged, No> {
-        let observe = Input::Observe {
-            seen: adoption.seen,
-            last_final: adoption.last_final,
-        };
-        if self.channels.contains_key(&adoption.id) {
-            return self.judge_move(adoption.id, observe, None, now);
-        }
-        let chain = ChainState::cautious(adoption.seen, adoption.last_final);
-        let channel = Channel::adopt(adoption.id, adoption.terms.clone(), chain, adoption.drain_only);
-        let rows = vec![channel_row(&channel)?];
-        let answer = Answer {
-            channel,
-            outcome: Outcome::Done,
-        };
-        Ok(Judged {
-            answer,
-            rows,
-            used: None,
-            forgotten: Vec::new(),
-            changed: true,
-        })
     }
 
     fn judge_move(
@@ -233,6 +220,14 @@ impl Shard {
         bucket.taken += 1;
         Ok(())
     }
+}
+
+fn judge_new(adoption: &Adoption) -> Result<Judged, No> {
+    let chain = ChainState::cautious(adoption.seen, adoption.last_final);
+    let channel = Channel::adopt(adoption.id, adoption.terms.clone(), chain, adoption.drain_only);
+    let rows = vec![channel_row(&channel)?];
+    let answer = Answer { channel, outcome: Outcome::Done };
+    Ok(Judged { answer, rows, used: None, forgotten: Vec::new(), changed: true })
 }
 
 fn unchanged(channel: Channel) -> Judged {

@@ -10,6 +10,7 @@ use crate::shard::{Adoption, Answer, Ask, Shard};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use weir_core::recover::default_backend;
 use weir_core::step::VoucherRules;
 use weir_core::{
@@ -23,6 +24,9 @@ pub const LANES: usize = 16;
 
 /// Vouchers a second on one channel, unless configured otherwise (draft-evm-session-00, Denial of Service).
 pub const VOUCHERS_PER_SECOND: u32 = 10;
+
+/// How often [`Till::wait_for_deposit`] looks.
+const DEPOSIT_POLL: Duration = Duration::from_millis(50);
 
 /// What a till is set up with.
 #[derive(Debug, Clone)]
@@ -244,17 +248,44 @@ impl Till {
         .await
     }
 
-    /// Takes in a channel found on the chain, or observes it when it is known.
-    pub async fn adopt(&self, adoption: Adoption) -> Result<Durable<Answer>, No> {
+    /// Takes in a channel that a payer pointed at, unless it is known already.
+    pub async fn introduce(&self, adoption: Adoption) -> Result<Durable<Answer>, No> {
+        self.take_in(adoption, Ask::Introduce).await
+    }
+
+    /// Takes in what the watcher saw of a channel.
+    pub async fn observe(&self, adoption: Adoption) -> Result<Durable<Answer>, No> {
+        self.take_in(adoption, Ask::Observe).await
+    }
+
+    async fn take_in(&self, adoption: Adoption, ask: impl FnOnce(Adoption) -> Ask) -> Result<Durable<Answer>, No> {
         let (id, terms) = (adoption.id, Arc::new(adoption.terms.clone()));
-        let answer = self.ask(Ask::Adopt(adoption)).await?;
-        self.inner
-            .terms
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(id)
-            .or_insert(terms);
+        let answer = self.ask(ask(adoption)).await?;
+        self.inner.terms.write().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(terms);
         Ok(answer)
+    }
+
+    /// Waits until the watcher has seen a deposit of at least so much.
+    ///
+    /// # Errors
+    /// [`No::NotSeenYet`] when it has not within `patience`.
+    pub async fn wait_for_deposit(
+        &self,
+        id: ChannelId,
+        deposit: Cumulative,
+        patience: Duration,
+    ) -> Result<Durable<Answer>, No> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let answer = self.read(id).await?;
+            if answer.get().channel.chain().deposit >= deposit {
+                return Ok(answer);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(No::NotSeenYet);
+            }
+            tokio::time::sleep(DEPOSIT_POLL).await;
+        }
     }
 
     /// A channel's durable state.
@@ -298,7 +329,7 @@ impl Till {
     async fn ask(&self, ask: Ask) -> Result<Durable<Answer>, No> {
         let id = match &ask {
             Ask::Move { channel, .. } | Ask::Read(channel) => *channel,
-            Ask::Adopt(adoption) => adoption.id,
+            Ask::Introduce(adoption) | Ask::Observe(adoption) => adoption.id,
         };
         match self.inner.lanes.get(lane_of(id)) {
             Some(lane) => lane.ask(ask).await,

@@ -137,7 +137,7 @@ async fn threat_s1_sixty_four_tasks_lose_no_charge() {
     let (till, _) = fresh().await;
     let payer = Payer::new(1);
     let total = u128::from(TASKS * EACH);
-    let _ = till.adopt(payer.adoption(total)).await.unwrap();
+    let _ = till.observe(payer.adoption(total)).await.unwrap();
     let Paid::Short { .. } = buy(&till, &payer, total, total + 1, u64::MAX).await.unwrap() else {
         panic!()
     };
@@ -178,7 +178,7 @@ async fn threat_s1_sixty_four_tasks_lose_no_charge() {
 async fn threat_h5_concurrent_replay_of_one_credential_is_one_grant() {
     let (till, _) = fresh().await;
     let payer = Payer::new(1);
-    let _ = till.adopt(payer.adoption(1_000_000)).await.unwrap();
+    let _ = till.observe(payer.adoption(1_000_000)).await.unwrap();
     let barrier = Arc::new(tokio::sync::Barrier::new(100));
     let tasks: Vec<_> = (0..100)
         .map(|_| {
@@ -209,7 +209,7 @@ async fn threat_h5_a_used_credential_is_remembered_over_a_restart() {
     let image = Image::default();
     let payer = Payer::new(1);
     let (till, _) = open_on(memory::open(&image, BIRTH).unwrap()).await;
-    let _ = till.adopt(payer.adoption(1_000)).await.unwrap();
+    let _ = till.observe(payer.adoption(1_000)).await.unwrap();
     let Paid::Sale(sale, _) = buy(&till, &payer, 1_000, 1, 7).await.unwrap() else {
         panic!()
     };
@@ -230,7 +230,7 @@ async fn threat_h5_a_used_credential_is_remembered_over_a_restart() {
 async fn threat_v1_the_signature_comes_first_whatever_the_amount() {
     let (till, _) = fresh().await;
     let (payer, thief) = (Payer::new(1), Payer::new(2));
-    let _ = till.adopt(payer.adoption(1_000)).await.unwrap();
+    let _ = till.observe(payer.adoption(1_000)).await.unwrap();
     let Paid::Sale(sale, _) = buy(&till, &payer, 500, 1, 1).await.unwrap() else {
         panic!()
     };
@@ -261,7 +261,7 @@ async fn threat_s3_no_receipt_without_durable() {
         let payer = Payer::new(1);
         let mut faults = 0;
         for nonce in 0..4 {
-            let adopted = till.adopt(payer.adoption(1_000)).await;
+            let adopted = till.observe(payer.adoption(1_000)).await;
             let paid = buy(&till, &payer, u128::from(nonce) + 1, 1, nonce).await;
             if matches!(adopted, Err(No::Books(_))) || matches!(paid, Err(No::Books(_))) {
                 faults += 1;
@@ -281,7 +281,7 @@ async fn threat_c6_a_charge_open_at_a_crash_is_committed_once() {
     let image = Image::default();
     let payer = Payer::new(1);
     let (till, _) = open_on(memory::open(&image, BIRTH).unwrap()).await;
-    let _ = till.adopt(payer.adoption(1_000)).await.unwrap();
+    let _ = till.observe(payer.adoption(1_000)).await.unwrap();
     let Paid::Sale(reserved, _) = buy(&till, &payer, 30, 10, 1).await.unwrap() else {
         panic!()
     };
@@ -312,7 +312,7 @@ async fn threat_c6_a_charge_open_at_a_crash_is_committed_once() {
 async fn threat_c6_a_dropped_sale_is_released_and_a_failed_delivery_credited() {
     let (till, _) = fresh().await;
     let payer = Payer::new(1);
-    let _ = till.adopt(payer.adoption(1_000)).await.unwrap();
+    let _ = till.observe(payer.adoption(1_000)).await.unwrap();
     let Paid::Sale(sale, _) = buy(&till, &payer, 10, 10, 1).await.unwrap() else {
         panic!()
     };
@@ -341,7 +341,7 @@ async fn threat_c3_nothing_is_sold_after_a_close_began() {
     let image = Image::default();
     let (till, _) = open_on(memory::open(&image, BIRTH).unwrap()).await;
     let payer = Payer::new(1);
-    let _ = till.adopt(payer.adoption(1_000)).await.unwrap();
+    let _ = till.observe(payer.adoption(1_000)).await.unwrap();
     let _ = till.begin_close(payer.voucher(5)).await.unwrap();
     let no = buy(&till, &payer, 50, 1, 1).await;
     assert!(matches!(no, Err(No::Refused(Refusal::ChannelClosing))), "{no:?}");
@@ -357,7 +357,7 @@ async fn threat_c3_nothing_is_sold_after_a_close_began() {
 async fn threat_f2_a_stranger_cannot_close() {
     let (till, _) = fresh().await;
     let (payer, thief) = (Payer::new(1), Payer::new(2));
-    let _ = till.adopt(payer.adoption(1_000)).await.unwrap();
+    let _ = till.observe(payer.adoption(1_000)).await.unwrap();
     let forged = Payer {
         channel: payer.channel,
         ..thief
@@ -375,7 +375,7 @@ async fn threat_f2_a_stranger_cannot_close() {
 async fn threat_t5_an_old_view_gives_no_credit() {
     let (till, clock) = fresh().await;
     let payer = Payer::new(1);
-    let _ = till.adopt(payer.adoption(1_000)).await.unwrap();
+    let _ = till.observe(payer.adoption(1_000)).await.unwrap();
     clock.0.store(NOW + 60, Ordering::SeqCst);
     assert!(buy(&till, &payer, 1, 1, 1).await.is_ok());
     clock.0.store(NOW + 61, Ordering::SeqCst);
@@ -393,7 +393,7 @@ async fn threat_c7_a_channel_older_than_the_books_is_not_sold_on() {
     let (till, _) = fresh().await;
     let payer = Payer::new(1);
     let _ = till
-        .adopt(Adoption {
+        .observe(Adoption {
             drain_only: true,
             ..payer.adoption(1_000)
         })
@@ -420,8 +420,8 @@ async fn a_channel_is_held_to_its_vouchers_a_second() {
     let (till, _) = Till::open(config, journal, clock.clone()).await.unwrap();
     till.freshness().saw_block(UnixSeconds(NOW));
     let (one, two) = (Payer::new(1), Payer::new(2));
-    let _ = till.adopt(one.adoption(1_000)).await.unwrap();
-    let _ = till.adopt(two.adoption(1_000)).await.unwrap();
+    let _ = till.observe(one.adoption(1_000)).await.unwrap();
+    let _ = till.observe(two.adoption(1_000)).await.unwrap();
     for nonce in 0..3 {
         assert!(buy(&till, &one, u128::from(nonce) + 1, 1, nonce).await.is_ok());
     }

@@ -1,0 +1,202 @@
+//! The real chain behind the settler's and the till's parameters.
+
+use crate::evidence::{Evidence, Sight};
+use crate::settlement::{Batch, BatchRow, ChainTrouble, Envelope, Landing, Settlement, Skipped};
+use crate::shard::Adoption;
+use alloy_primitives::B256;
+use async_trait::async_trait;
+use std::time::Duration;
+use tokio::time::Instant;
+use weir_chain::{
+    Broadcast, Call, ChainFault, Escrow, EscrowCalls, EvidenceFault, Landed, Outcome, RowEffect, SendFault, Sender,
+    Verdict,
+};
+use weir_core::{Amount, ChainState, ChannelId, Terms};
+use weir_protocol::rails;
+
+impl From<ChainFault> for ChainTrouble {
+    fn from(fault: ChainFault) -> Self {
+        Self(fault.to_string())
+    }
+}
+
+impl From<SendFault> for ChainTrouble {
+    fn from(fault: SendFault) -> Self {
+        Self(fault.to_string())
+    }
+}
+
+/// One escrow on one chain, with the payee's key.
+#[derive(Debug, Clone)]
+pub struct OnChain {
+    escrow: Escrow,
+    calls: EscrowCalls,
+    sender: Sender,
+    finality_blocks: u64,
+    born_in: u64,
+}
+
+impl OnChain {
+    /// An escrow and a sender. Channels opened before block `born_in` are older than the books; an opening counts once
+    /// `finality_blocks` stand on top of it.
+    pub fn new(escrow: Escrow, sender: Sender, finality_blocks: u64, born_in: u64) -> Self {
+        let calls = EscrowCalls::new(escrow.address());
+        Self { escrow, calls, sender, finality_blocks, born_in }
+    }
+
+    fn call(&self, batch: &Batch) -> Call {
+        if batch.closes {
+            self.calls.close_many(batch.token, &batch.rows)
+        } else {
+            self.calls.settle_many(batch.token, &batch.rows)
+        }
+    }
+
+    fn land(&self, batch: &Batch, landed: &Landed) -> Landing {
+        if !landed.success {
+            return Landing::Reverted;
+        }
+        let effects = self.calls.read_effects(&landed.logs);
+        let took_effect = |row: &BatchRow| {
+            effects.iter().any(|effect| match effect {
+                RowEffect::Settled { channel, .. } => !batch.closes && *channel == row.channel,
+                RowEffect::Closed { channel, .. } => *channel == row.channel,
+                RowEffect::Skipped { .. } => false,
+            })
+        };
+        let reason_of = |channel: ChannelId| {
+            let skipped = effects.iter().find_map(|effect| match effect {
+                RowEffect::Skipped { channel: skipped, reason } if *skipped == channel => Some(*reason),
+                _ => None,
+            });
+            skipped.map_or_else(|| "the transaction tells nothing of it".to_owned(), describe)
+        };
+        let skipped = batch.rows.iter().filter(|row| !took_effect(row));
+        let skipped = skipped.map(|row| Skipped { channel: row.channel, reason: reason_of(row.channel) });
+        Landing::Mined { skipped: skipped.collect(), gas_used: landed.gas_used }
+    }
+}
+
+fn describe(verdict: Verdict) -> String {
+    format!("the escrow says: {verdict:?}")
+}
+
+#[async_trait]
+impl Settlement for OnChain {
+    async fn simulate(&self, batch: &Batch) -> Result<Vec<Skipped>, ChainTrouble> {
+        let output = self.sender.simulate(&self.call(batch)).await?;
+        let forecast = EscrowCalls::read_forecast(&output)
+            .filter(|forecast| forecast.verdicts.len() == batch.rows.len())
+            .ok_or_else(|| ChainTrouble("the escrow's answer to a batch cannot be read".to_owned()))?;
+        let rows = batch.rows.iter().zip(forecast.verdicts);
+        let doomed = rows.filter(|(_, verdict)| *verdict != Verdict::Landed);
+        Ok(doomed.map(|(row, verdict)| Skipped { channel: row.channel, reason: describe(verdict) }).collect())
+    }
+
+    async fn sign(&self, batch: &Batch) -> Result<Envelope, ChainTrouble> {
+        let quote = self.sender.quote(&self.call(batch)).await?;
+        let nonce = self.sender.next_nonce().await?;
+        let envelope = self.sender.prepare(&quote, &nonce).await?;
+        // Should the books refuse the envelope, the settler stops for good: the nonce is not wanted by another.
+        nonce.keep();
+        Ok(envelope)
+    }
+
+    async fn replace(&self, _: &Batch, stuck: &Envelope) -> Result<Envelope, ChainTrouble> {
+        Ok(self.sender.bump(stuck).await?)
+    }
+
+    async fn broadcast(&self, envelope: &Envelope) -> Result<(), ChainTrouble> {
+        self.sender.resume_after(envelope.nonce);
+        match self.sender.broadcast(envelope).await? {
+            Broadcast::NonceTaken => Err(ChainTrouble(format!(
+                "nonce {} of the payee's account was used by another transaction; is the key in use elsewhere?",
+                envelope.nonce
+            ))),
+            Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::Landed(_) | Broadcast::Underpriced => Ok(()),
+        }
+    }
+
+    async fn wait(&self, batch: &Batch, envelope: &Envelope, within: Duration) -> Result<Landing, ChainTrouble> {
+        match self.sender.wait(envelope.hash, Instant::now() + within).await {
+            Outcome::Landed(landed) => Ok(self.land(batch, &landed)),
+            Outcome::Pending | Outcome::NotSeen => Ok(Landing::Pending),
+        }
+    }
+}
+
+/// What the chain shows of one channel after a transaction.
+struct After {
+    id: ChannelId,
+    terms: Terms,
+    state: ChainState,
+    opened_in: Option<u64>,
+}
+
+impl OnChain {
+    async fn is_final(&self, block: u64) -> Result<bool, ChainFault> {
+        let head = self.escrow.rpc().head().await?;
+        Ok(head.number >= block.saturating_add(self.finality_blocks))
+    }
+
+    fn adoption(&self, after: After) -> Adoption {
+        Adoption {
+            id: after.id,
+            terms: after.terms,
+            seen: after.state,
+            last_final: after.state,
+            drain_only: after.opened_in.is_some_and(|block| block < self.born_in),
+        }
+    }
+
+    async fn look_for_open(&self, transaction: B256, id: ChannelId) -> Result<Sight, EvidenceFault> {
+        let found = self.escrow.opened_by(transaction, id).await?;
+        if !self.is_final(found.block.number).await? {
+            return Err(EvidenceFault::NotMined);
+        }
+        let seen = rails::Seen::Open(rails::OpenSeen {
+            chain_id: self.escrow.domain().chain_id(),
+            escrow: self.escrow.address(),
+            terms: found.terms.clone(),
+            salt: found.opened.salt,
+            deposit: Amount::new(found.opened.deposit.base_units()),
+        });
+        let (terms, state) = (found.terms, found.state);
+        let after = After { id, terms, state, opened_in: Some(found.block.number) };
+        Ok(Sight { seen, adoption: Some(self.adoption(after)) })
+    }
+
+    async fn look_for_top_up(&self, transaction: B256, id: ChannelId) -> Result<Sight, EvidenceFault> {
+        let found = self.escrow.topped_up_by(transaction, id).await?;
+        let seen = rails::Seen::TopUp(rails::TopUpSeen {
+            chain_id: self.escrow.domain().chain_id(),
+            escrow: self.escrow.address(),
+            channel: id,
+            additional: found.added,
+        });
+        let state = ChainState { deposit: found.deposit, ..found.state };
+        let after = After { id, terms: found.terms, state, opened_in: None };
+        Ok(Sight { seen, adoption: Some(self.adoption(after)) })
+    }
+}
+
+#[async_trait]
+impl Evidence for OnChain {
+    async fn look(&self, evidence: rails::Evidence<'_>) -> Result<Sight, ChainTrouble> {
+        let found = match evidence {
+            rails::Evidence::None => return Ok(Sight::NOTHING),
+            rails::Evidence::OpenedBy { tx_hash, channel } => self.look_for_open(tx_hash, channel).await,
+            rails::Evidence::ToppedUpBy { tx_hash, channel } => self.look_for_top_up(tx_hash, channel).await,
+            // No challenge of this chain side offers it yet.
+            rails::Evidence::RawTransaction { .. } => Err(EvidenceFault::OtherEffect),
+        };
+        let seen = match found {
+            Ok(sight) => return Ok(sight),
+            Err(EvidenceFault::NotMined) => rails::Seen::NotMined,
+            Err(EvidenceFault::Reverted) => rails::Seen::Reverted,
+            Err(EvidenceFault::OtherEffect) => rails::Seen::SomethingElse,
+            Err(EvidenceFault::Chain(fault)) => return Err(fault.into()),
+        };
+        Ok(Sight { seen, adoption: None })
+    }
+}
