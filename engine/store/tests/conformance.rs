@@ -1,4 +1,5 @@
 //! The conformance suite over each backend, and what is special to one of them.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! S2: what was acknowledged survives the death of the process, and the true order of syncs and acknowledgements.
 //!
 //! The writer is this test binary itself, started again: see `writer_process`.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 #![allow(
     clippy::print_stdout,
     reason = "the writer process acknowledges on its output"

@@ -1,4 +1,5 @@
 //! S3: no acknowledgement without durability, whatever fails.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

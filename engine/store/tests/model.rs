@@ -1,4 +1,5 @@
 //! Random operations against a plain map, with reopening and, in memory, power cuts.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 
 /// One system call, with where it begins and ends in the log.
 #[derive(Clone, Debug)]
-pub struct Call {
-    pub name: String,
+pub(crate) struct Call {
+    pub(crate) name: String,
     /// Arguments and result, as strace prints them.
-    pub text: String,
-    pub begin: usize,
-    pub end: usize,
+    pub(crate) text: String,
+    pub(crate) begin: usize,
+    pub(crate) end: usize,
 }
 
 /// The finished calls of a log; those cut in two by other threads are put together again.
-pub fn parse(log: &str) -> Vec<Call> {
+pub(crate) fn parse(log: &str) -> Vec<Call> {
     let mut open: HashMap<&str, Call> = HashMap::new();
     let mut calls = Vec::new();
     for (at, line) in log.lines().enumerate() {
@@ -53,14 +53,14 @@ pub fn parse(log: &str) -> Vec<Call> {
 }
 
 /// What a trace says about one data file.
-pub struct Proof<'a> {
+pub(crate) struct Proof<'a> {
     writes: Vec<&'a Call>,
     syncs: Vec<&'a Call>,
     outputs: Vec<&'a Call>,
 }
 
 impl<'a> Proof<'a> {
-    pub fn new(calls: &'a [Call], data_file: &str) -> Self {
+    pub(crate) fn new(calls: &'a [Call], data_file: &str) -> Self {
         let on_data = format!("<{data_file}>");
         let of = |names: &'static [&'static str]| {
             calls
@@ -89,7 +89,7 @@ impl<'a> Proof<'a> {
     }
 
     /// The data is first written, then a sync begins and ends well, and only then the words are said.
-    pub fn check(&self, data: &str, words: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, data: &str, words: &str) -> Result<(), String> {
         let written = self
             .writes
             .iter()
