@@ -1,0 +1,316 @@
+//! One paid request: challenge, voucher, answer, and what to do about each kind of no.
+
+use crate::account::{Outcome, Steps};
+use crate::credential::Action;
+use crate::error::Error;
+use crate::http::{Answer, Request, Sending};
+use crate::manage::PAYMENT_RECEIPT;
+use crate::offer::{Complaint, Offer};
+use crate::payer::Core;
+use crate::purse::{Purse, Ticket};
+use crate::state::Stage;
+use core::time::Duration;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::{StatusCode, Url};
+use std::sync::Arc;
+use weir_core::Cumulative;
+use weir_protocol::{ProblemType, SessionReceipt};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Most times that one request answers a new challenge.
+const ROUNDS_MAX: u32 = 8;
+/// First wait for a server that has not seen yet what the chain shows; it doubles.
+const LAG_WAIT_FIRST: Duration = Duration::from_millis(250);
+
+/// What a paid request leaves to be ended.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) purse: Arc<Purse>,
+    pub(crate) ticket: Ticket,
+    pub(crate) offer: Offer,
+    pub(crate) receipt: Option<SessionReceipt>,
+}
+
+/// An answer whose body is still to be read.
+#[derive(Debug)]
+pub(crate) struct Paid {
+    pub(crate) response: reqwest::Response,
+    /// `None` when nothing was charged.
+    pub(crate) session: Option<Session>,
+}
+
+/// What an answer to a credential means.
+enum Verdict {
+    /// The answer is the caller's.
+    Done(Paid),
+    /// The server said why not.
+    Complaint(Complaint, Answer, Session),
+}
+
+impl Core {
+    /// Makes a request and pays for it. With `streaming`, everything that is signed counts as agreed.
+    pub(crate) async fn pay(&self, request: &Request, streaming: bool) -> Result<Paid, Error> {
+        let offer = match self.take_challenge(request) {
+            Some(offer) => offer,
+            None => {
+                let sending = self.http.send(request, &self.preferences(request)).await?;
+                if sending.response.status() != StatusCode::PAYMENT_REQUIRED {
+                    return Ok(Paid {
+                        response: sending.response,
+                        session: None,
+                    });
+                }
+                Offer::find(sending.response.headers(), &self.limits)?
+            }
+        };
+        let purse = self.purse_for(&offer, &request.origin()).await?;
+        // The request that announces a new channel goes alone: a voucher that overtook it would meet a server that
+        // does not know the channel.
+        let announcing = match purse.record().stage {
+            Stage::Live => None,
+            _ => Some(Arc::clone(&purse.announcing).lock_owned().await),
+        };
+        let _announcing = announcing.filter(|_| purse.record().stage != Stage::Live);
+        let ticket = self.ticket(&purse, &offer, &request.url).await?;
+        let mut session = Session {
+            purse,
+            ticket,
+            offer,
+            receipt: None,
+        };
+        if streaming {
+            let steps = self.steps(&session.offer);
+            session.ticket.extend(None, self.limits.max_stream, steps).await?;
+        }
+        self.rounds(request, session).await
+    }
+
+    async fn rounds(&self, request: &Request, mut session: Session) -> Result<Paid, Error> {
+        let key = format!("{:x}", crate::credential::random_word()?);
+        let mut lag_wait = LAG_WAIT_FIRST;
+        for _ in 0..ROUNDS_MAX {
+            let header = self.authorization(&session).await?;
+            let mut extra = self.preferences(request);
+            extra.insert(AUTHORIZATION, header);
+            if !request.headers.contains_key(IDEMPOTENCY_KEY) {
+                extra.insert(
+                    IDEMPOTENCY_KEY,
+                    HeaderValue::from_str(&key).map_err(|_| Error::Overflow)?,
+                );
+            }
+            let sending = match self.http.send(request, &extra).await {
+                Ok(sending) => sending,
+                // Nothing was ever sent.
+                Err(error @ Error::Http(_)) => return refused(session, error),
+                Err(error) => return Err(error),
+            };
+            let repeated = sending.repeated;
+            let (complaint, answer, mut left) = match self.judge(request, sending, session).await? {
+                Verdict::Done(paid) => return Ok(paid),
+                Verdict::Complaint(complaint, answer, left) => (complaint, answer, left),
+            };
+            let lags = self
+                .adjust(request, &mut left, (complaint, answer), repeated)
+                .await;
+            session = match lags {
+                Ok(lags) => {
+                    if lags {
+                        tokio::time::sleep(lag_wait).await;
+                        lag_wait = lag_wait.saturating_mul(2);
+                    }
+                    left
+                }
+                // The answer to an earlier copy of this credential was lost: it may have been charged.
+                Err(Error::OutcomeUnknown) => return Err(Error::OutcomeUnknown),
+                Err(error) => return refused(left, error),
+            };
+        }
+        refused(
+            session,
+            Error::Protocol("the server asks for another payment again and again"),
+        )
+    }
+
+    async fn judge(
+        &self,
+        request: &Request,
+        sending: Sending,
+        mut session: Session,
+    ) -> Result<Verdict, Error> {
+        let Sending { response, .. } = sending;
+        let status = response.status();
+        if let Some(value) = response.headers().get(PAYMENT_RECEIPT) {
+            let receipt = SessionReceipt::from_header(value.as_bytes());
+            let receipt = receipt.map_err(|_| Error::Protocol("the receipt cannot be read"))?;
+            let voucher = Some(session.ticket.total());
+            self.check_receipt(&session, &receipt, voucher).await?;
+            session.receipt = Some(receipt);
+        }
+        if session.receipt.is_some() || status.is_success() {
+            if session.purse.record().stage == Stage::Mined {
+                session.purse.mark(|record, _| record.stage = Stage::Live).await?;
+            }
+            self.keep_challenge(request, response.headers());
+            return Ok(Verdict::Done(Paid {
+                response,
+                session: Some(session),
+            }));
+        }
+        if status.is_server_error() {
+            // Perhaps from a gateway in between, after the charge: the ticket ends as unknown.
+            return Ok(Verdict::Done(Paid {
+                response,
+                session: Some(session),
+            }));
+        }
+        let is_problem = response
+            .headers()
+            .get(reqwest::header::CONTENT_TYPE)
+            .is_some_and(|kind| {
+                kind.as_bytes()
+                    .starts_with(weir_protocol::problem::PROBLEM_CONTENT_TYPE.as_bytes())
+            });
+        if status == StatusCode::PAYMENT_REQUIRED || status == StatusCode::GONE || is_problem {
+            let answer = self.http.read(response).await?;
+            let blank = Complaint {
+                kind: ProblemType::PaymentRequired,
+                detail: String::new(),
+                required: None,
+            };
+            match Complaint::read(&answer.body) {
+                Some(complaint) => return Ok(Verdict::Complaint(complaint, answer, session)),
+                None if status == StatusCode::PAYMENT_REQUIRED => {
+                    return Ok(Verdict::Complaint(blank, answer, session));
+                }
+                None => {
+                    let detail = String::from_utf8_lossy(&answer.body).chars().take(300).collect();
+                    let kind = ProblemType::Blank;
+                    session.ticket.end(Outcome::Refused)?;
+                    return Err(Error::Refused {
+                        status: status.as_u16(),
+                        kind,
+                        detail,
+                    });
+                }
+            }
+        }
+        // The service's own no, without a receipt: nothing was charged.
+        session.ticket.end(Outcome::Refused)?;
+        Ok(Verdict::Done(Paid {
+            response,
+            session: None,
+        }))
+    }
+
+    /// Makes the next round different from the last one. True when the server only lags behind the chain.
+    async fn adjust(
+        &self,
+        request: &Request,
+        session: &mut Session,
+        (complaint, answer): (Complaint, Answer),
+        repeated: bool,
+    ) -> Result<bool, Error> {
+        use ProblemType as P;
+        let channel = session.purse.id();
+        let opening = session.purse.record().stage == Stage::Mined;
+        let mut lags = false;
+        if complaint.kind == P::ChannelNotFound && opening {
+            lags = true;
+        } else if matches!(complaint.kind, P::ChannelNotFound | P::ChannelFinalized) {
+            session
+                .purse
+                .mark(|record, _| record.stage = Stage::Closing)
+                .await?;
+            return Err(Error::ChannelGone(channel));
+        }
+        let fresh = Offer::find(&answer.headers, &self.limits);
+        if !lags || fresh.is_ok() {
+            let fresh = fresh?;
+            let record = session.purse.record();
+            let fits = fresh.request.fits(&record.terms, record.escrow, record.chain_id);
+            if !fits || fresh.request.amount > session.offer.request.amount {
+                return Err(Error::OfferChanged);
+            }
+            session.offer = fresh;
+        }
+        match (complaint.kind, complaint.required) {
+            (P::InsufficientBalance, Some(required)) => {
+                self.raise(session, required, &request.url).await?;
+            }
+            (P::AmountExceedsDeposit, _) => {
+                let needed = session.ticket.total();
+                lags = !self
+                    .cover(&session.purse, &session.offer, needed, &request.url)
+                    .await?;
+            }
+            (P::InvalidChallenge | P::ChallengeNotFound | P::PaymentExpired | P::PaymentRequired, _) => {
+                if repeated {
+                    return Err(Error::OutcomeUnknown);
+                }
+            }
+            (P::ChannelNotFound, _) => {}
+            (kind, _) => {
+                return Err(Error::Refused {
+                    status: answer.status.as_u16(),
+                    kind,
+                    detail: complaint.detail,
+                });
+            }
+        }
+        Ok(lags)
+    }
+
+    /// Concedes a required total, topping up where the deposit is too small for it.
+    async fn raise(&self, session: &mut Session, required: Cumulative, url: &Url) -> Result<(), Error> {
+        let steps = self.steps(&session.offer);
+        match session.ticket.concede(required, steps).await {
+            Err(Error::DepositTooSmall { needed, .. }) => {
+                self.cover(&session.purse, &session.offer, needed, url).await?;
+                session.ticket.concede(required, steps).await
+            }
+            done => done,
+        }
+    }
+
+    /// Agrees to the price of one unit, topping up where the deposit is too small for it.
+    async fn ticket(&self, purse: &Arc<Purse>, offer: &Offer, url: &Url) -> Result<Ticket, Error> {
+        let (price, steps) = (offer.request.amount, self.steps(offer));
+        match Ticket::agree(purse, &self.run, price, steps).await {
+            Err(Error::DepositTooSmall { needed, .. }) => {
+                self.cover(purse, offer, needed, url).await?;
+                Ticket::agree(purse, &self.run, price, steps).await
+            }
+            done => done,
+        }
+    }
+
+    pub(crate) fn steps(&self, offer: &Offer) -> Steps {
+        Steps {
+            least: offer.request.min_voucher_delta(),
+            ahead_max: self.limits.max_ahead,
+        }
+    }
+
+    async fn authorization(&self, session: &Session) -> Result<HeaderValue, Error> {
+        let record = session.purse.record();
+        let escrow = self.chain.escrow(record.escrow).await?;
+        let action = match (record.stage, record.open_hash, record.salt) {
+            (Stage::Mined, Some(hash), Some(salt)) => Action::Open { hash, salt },
+            _ => Action::Voucher,
+        };
+        let said = (action, session.ticket.total());
+        self.pen.write(
+            &session.offer.challenge,
+            escrow.domain(),
+            session.purse.id(),
+            said,
+        )
+    }
+}
+
+/// Ends a request that was certainly not charged.
+fn refused<T>(session: Session, error: Error) -> Result<T, Error> {
+    session.ticket.end(Outcome::Refused)?;
+    Err(error)
+}

@@ -1,0 +1,128 @@
+//! Every typed no of the payer's library.
+
+use crate::limits::LimitExceeded;
+use crate::onchain::ChainError;
+use crate::receipt::Overcharged;
+use crate::state::StateError;
+use alloy::primitives::B256;
+use weir_core::{Amount, ChannelId, Cumulative};
+use weir_protocol::ProblemType;
+
+/// Why something was not done. Nothing in it holds a key, a credential or a signature.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An offer is outside the payer's own limits.
+    #[error("refused by the payer's limits: {0}")]
+    Limit(#[from] LimitExceeded),
+    /// A server's receipt or settlement claims more than was agreed. Nothing more is paid on that channel.
+    #[error("the server of channel {channel} overcharges: {why}")]
+    Overcharged {
+        /// The channel, which is stopped.
+        channel: ChannelId,
+        /// What is wrong with the receipt.
+        why: Overcharged,
+    },
+    /// The channel was stopped earlier, after an overcharge.
+    #[error("channel {0} is stopped: its server overcharged earlier")]
+    Stopped(ChannelId),
+    /// The URL would send a credential in the clear.
+    #[error("a payment over http:// to {0:?} could be read and replayed; use https")]
+    Insecure(String),
+    /// The URL cannot be requested.
+    #[error("not a URL that can be requested: {0}")]
+    Url(String),
+    /// A 402 without a challenge that this payer can pay.
+    #[error(
+        "the server takes no payment that this payer can make (evm/session with credential type \"hash\")"
+    )]
+    NoChallenge,
+    /// A challenge without an expiry, or past it.
+    #[error("the server's challenge has no expiry or is past it")]
+    StaleChallenge,
+    /// The price or the terms changed between two challenges of one request.
+    #[error("the server changed its offer in the middle of a request")]
+    OfferChanged,
+    /// The server says no, in a way that paying again would not change.
+    #[error("the server refused the payment ({status}, {kind:?}): {detail}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The type of its problem.
+        kind: ProblemType,
+        /// What it says to people.
+        detail: String,
+    },
+    /// The server needs a higher voucher than was agreed.
+    #[error("the server wants a voucher of {required} on channel {channel}, where {agreed} was agreed")]
+    Demand {
+        /// The channel.
+        channel: ChannelId,
+        /// What the server says it needs.
+        required: Cumulative,
+        /// What was agreed for all requests so far.
+        agreed: Cumulative,
+    },
+    /// The channel is closed or unknown to the server: its rest is to be withdrawn (`request_close`, `withdraw`).
+    #[error("channel {0} is gone: the server knows it as closed, or not at all")]
+    ChannelGone(ChannelId),
+    /// No channel for this server or with this id.
+    #[error("there is no channel for this")]
+    NoChannel,
+    /// The request was sent and its outcome is unknown. It was not paid twice; it may have been paid once.
+    #[error("the answer got lost; the request may have been charged")]
+    OutcomeUnknown,
+    /// The server's answer breaks the protocol.
+    #[error("the server's answer breaks the protocol: {0}")]
+    Protocol(&'static str),
+    /// The balance does not cover one request.
+    #[error("the balance of {balance} does not cover {needed}")]
+    Balance {
+        /// What the payer holds of the token.
+        balance: Amount,
+        /// What would be needed.
+        needed: Amount,
+    },
+    /// The deposit does not cover the next voucher, and was not raised far enough.
+    #[error("channel {channel} would need a deposit of {needed}")]
+    DepositTooSmall {
+        /// The channel.
+        channel: ChannelId,
+        /// The total that the deposit has to cover.
+        needed: Cumulative,
+    },
+    /// A total does not fit 128 bits.
+    #[error("a total does not fit 128 bits")]
+    Overflow,
+    /// The grace period of the payer's close request is not over.
+    #[error("the deposit can be withdrawn from {ready_at} (Unix seconds) on")]
+    NotReady {
+        /// When it can be.
+        ready_at: u64,
+    },
+    /// The server's close did not do on the chain what it should.
+    #[error("the close in {tx_hash} did not finalize the channel")]
+    CloseNotSeen {
+        /// The transaction that the server named.
+        tx_hash: B256,
+    },
+    /// The answer is larger than the payer takes.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The server cannot be reached, or answered too late.
+    #[error("the request failed: {0}")]
+    Http(reqwest::Error),
+    /// The chain cannot be asked, or a transaction failed.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The state cannot be kept; nothing is signed without it.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl From<reqwest::Error> for Error {
+    /// A URL may hold a secret in its query: the error keeps none (threat K1).
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+}

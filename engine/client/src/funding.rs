@@ -1,0 +1,310 @@
+//! Deposits: which channel pays an offer, how one is opened, and how it grows (threat T6).
+
+use crate::credential::Action;
+use crate::error::Error;
+use crate::offer::Offer;
+use crate::onchain::{ChainError, OnChain};
+use crate::payer::Core;
+use crate::purse::Purse;
+use crate::state::{ChannelRecord, PendingTopUp, Stage};
+use alloy::primitives::{Address, B256};
+use reqwest::Url;
+use std::sync::Arc;
+use weir_chain::{Escrow, Opening};
+use weir_core::{Amount, Cumulative, Terms};
+
+/// How many units a first deposit covers when the server suggests none.
+const DEPOSIT_UNITS_DEFAULT: u64 = 100;
+
+impl Core {
+    /// The channel that pays an offer: an open one that fits, or a new one.
+    ///
+    /// A channel that the server gave up but the escrow still holds is in the way of a new one: a server must not
+    /// collect deposits by forgetting channels.
+    pub(crate) async fn purse_for(&self, offer: &Offer, origin: &str) -> Result<Arc<Purse>, Error> {
+        let _turn = self.opening.lock().await;
+        let details = &offer.request.method_details;
+        for purse in self.purses() {
+            let record = purse.record();
+            let fits = offer.request.fits(&record.terms, record.escrow, record.chain_id);
+            if !fits || record.stage == Stage::Closed {
+                continue;
+            }
+            if record.is_usable() {
+                if record.stage == Stage::Opening {
+                    self.bring_to_chain(&purse).await?;
+                }
+                return Ok(purse);
+            }
+            let escrow = self.chain.escrow(record.escrow).await?;
+            match self.chain.channel(&escrow, purse.id()).await? {
+                Some(found) if found.state.finalized => {
+                    purse.mark(|record, _| record.stage = Stage::Closed).await?
+                }
+                _ if record.stopped => return Err(Error::Stopped(purse.id())),
+                _ => return Err(Error::ChannelGone(purse.id())),
+            }
+        }
+        if details.chain_id != self.chain.chain_id() {
+            let found = self.chain.chain_id();
+            return Err(ChainError::OtherChain {
+                offered: details.chain_id,
+                found,
+            }
+            .into());
+        }
+        let purse = self.plan(offer, origin).await?;
+        self.bring_to_chain(&purse).await?;
+        Ok(purse)
+    }
+
+    /// Decides on a channel and writes it down; nothing is broadcast yet.
+    async fn plan(&self, offer: &Offer, origin: &str) -> Result<Arc<Purse>, Error> {
+        let escrow = self.chain.trusted_escrow(offer.escrow, &self.limits).await?;
+        let token = offer.request.currency;
+        let needed = self.least_deposit(offer);
+        self.limits.check_deposit(needed)?;
+        let cap = Amount::new(
+            escrow
+                .max_deposit(token)
+                .await
+                .map_err(ChainError::from)?
+                .base_units(),
+        );
+        let balance = self.chain.balance(token).await?;
+        let wished = offer
+            .request
+            .suggested_deposit
+            .or_else(|| offer.request.amount.times(DEPOSIT_UNITS_DEFAULT));
+        let wished = wished.unwrap_or(needed).max(needed);
+        let deposit = wished.min(self.limits.max_deposit).min(cap).min(balance);
+        if deposit < needed || deposit.is_zero() {
+            return Err(Error::Balance {
+                balance: balance.min(cap),
+                needed,
+            });
+        }
+        let payee = offer.request.recipient;
+        let terms = Terms {
+            payer: self.chain.payer(),
+            payee,
+            token,
+            authorized_signer: Address::ZERO,
+        };
+        let salt = crate::credential::random_word()?;
+        let channel = terms.channel_id(salt, escrow.domain());
+        let deposit = Cumulative::new(deposit.base_units());
+        let mut record =
+            ChannelRecord::planned(channel, self.chain.chain_id(), escrow.address(), terms, deposit);
+        record.salt = Some(salt);
+        record.origin = Some(origin.to_owned());
+        record.planned_at_block = self.chain.head().await?;
+        let purse = Arc::new(Purse::new(record, Arc::clone(&self.state)));
+        purse.mark(|_, _| {}).await?;
+        self.keep(&purse);
+        Ok(purse)
+    }
+
+    /// Sees to it that a planned channel is on the chain. It may be called again after any failure: the salt is on
+    /// disk, and the escrow opens an id at most once, so no deposit is locked twice.
+    async fn bring_to_chain(&self, purse: &Arc<Purse>) -> Result<(), Error> {
+        let record = purse.record();
+        let escrow = self.chain.escrow(record.escrow).await?;
+        let doing = "opening the channel";
+        let mut opened_by = None;
+        if let Some(hash) = record.open_hash.filter(|_| record.stage == Stage::Opening) {
+            // An earlier attempt of ours: waited for if the node still knows it.
+            if self.chain.knows(hash).await? {
+                self.chain.mined(hash, doing).await?;
+                opened_by = Some(hash);
+            }
+        }
+        if self.chain.channel(&escrow, purse.id()).await?.is_none() {
+            let hash = self.broadcast_open(purse, &escrow).await?;
+            match self.chain.mined(hash, doing).await {
+                Ok(_) => opened_by = Some(hash),
+                // An attempt from before a crash may have come first.
+                Err(error) if self.chain.channel(&escrow, purse.id()).await?.is_none() => {
+                    return Err(error.into());
+                }
+                Err(_) => {}
+            }
+        }
+        let hash = match opened_by {
+            Some(hash) => hash,
+            None => {
+                let opened = self.chain.opened(&escrow, record.planned_at_block).await?;
+                let own = opened.iter().find(|opened| opened.id == purse.id());
+                own.ok_or(ChainError::NoChannel(purse.id()))?.transaction
+            }
+        };
+        let found = self
+            .chain
+            .channel(&escrow, purse.id())
+            .await?
+            .ok_or(ChainError::NoChannel(purse.id()))?;
+        let marked = purse.mark(|record, account| {
+            record.open_hash = Some(hash);
+            record.stage = if found.state.finalized {
+                Stage::Closed
+            } else {
+                Stage::Mined
+            };
+            account.deposit = found.state.deposit;
+        });
+        marked.await
+    }
+
+    async fn broadcast_open(&self, purse: &Arc<Purse>, escrow: &Escrow) -> Result<B256, Error> {
+        let record = purse.record();
+        let deposit = Amount::new(record.deposit.base_units());
+        self.chain.approve(escrow, record.terms.token, deposit).await?;
+        let opening = Opening {
+            payee: record.terms.payee,
+            token: record.terms.token,
+            deposit,
+            salt: record.salt.ok_or(Error::NoChannel)?,
+            authorized_signer: record.terms.authorized_signer,
+            max_deposit: None,
+        };
+        let hash = self
+            .chain
+            .send(escrow.calls().open(&opening), "opening the channel")
+            .await?;
+        purse.mark(|record, _| record.open_hash = Some(hash)).await?;
+        Ok(hash)
+    }
+
+    /// Reads the channel's state; a channel that is over for new purchases is an error.
+    pub(crate) async fn refresh(&self, purse: &Arc<Purse>, escrow: &Escrow) -> Result<OnChain, Error> {
+        let found = self
+            .chain
+            .channel(escrow, purse.id())
+            .await?
+            .ok_or(ChainError::NoChannel(purse.id()))?;
+        purse.with(|account| account.deposit = found.state.deposit);
+        if found.state.finalized || found.state.close_requested_at.is_some() {
+            let stage = if found.state.finalized {
+                Stage::Closed
+            } else {
+                Stage::Closing
+            };
+            purse.mark(|record, _| record.stage = stage).await?;
+            return Err(Error::ChannelGone(purse.id()));
+        }
+        Ok(found)
+    }
+
+    /// Raises the deposit until it covers `needed`, within the limits, and tells the server. True when the deposit
+    /// was raised now; false when it was enough already, and only the server has yet to see it.
+    pub(crate) async fn cover(
+        &self,
+        purse: &Arc<Purse>,
+        offer: &Offer,
+        needed: Cumulative,
+        url: &Url,
+    ) -> Result<bool, Error> {
+        let _turn = purse.moving.lock().await;
+        let record = purse.record();
+        let escrow = self.chain.escrow(record.escrow).await?;
+        if let Some(pending) = record.pending_top_up {
+            self.resume_top_up(purse, &escrow, pending, url).await?;
+        }
+        let deposit = self.refresh(purse, &escrow).await?.state.deposit;
+        if deposit >= needed {
+            return Ok(false);
+        }
+        let amount = self.top_up_amount(offer, &escrow, deposit, needed).await?;
+        let pending = PendingTopUp {
+            amount,
+            deposit_before: deposit,
+            hash: None,
+        };
+        purse
+            .mark(|record, _| record.pending_top_up = Some(pending))
+            .await?;
+        self.chain.approve(&escrow, record.terms.token, amount).await?;
+        let doing = "topping up the channel";
+        let hash = self
+            .chain
+            .send(escrow.calls().top_up(purse.id(), amount), doing)
+            .await?;
+        let pending = PendingTopUp {
+            hash: Some(hash),
+            ..pending
+        };
+        purse
+            .mark(|record, _| record.pending_top_up = Some(pending))
+            .await?;
+        self.resume_top_up(purse, &escrow, pending, url).await?;
+        self.refresh(purse, &escrow).await?;
+        Ok(true)
+    }
+
+    async fn top_up_amount(
+        &self,
+        offer: &Offer,
+        escrow: &Escrow,
+        deposit: Cumulative,
+        needed: Cumulative,
+    ) -> Result<Amount, Error> {
+        let total = Amount::new(needed.base_units());
+        self.limits.check_deposit(total)?;
+        let missing = needed.since(deposit).unwrap_or(Amount::ZERO);
+        let cap = escrow
+            .max_deposit(offer.request.currency)
+            .await
+            .map_err(ChainError::from)?;
+        let most = Cumulative::new(self.limits.max_deposit.base_units())
+            .min(cap)
+            .since(deposit);
+        let balance = self.chain.balance(offer.request.currency).await?;
+        let most = most.unwrap_or(Amount::ZERO).min(balance);
+        if most < missing {
+            return Err(Error::Balance {
+                balance: most,
+                needed: missing,
+            });
+        }
+        Ok(offer
+            .request
+            .suggested_deposit
+            .unwrap_or(missing)
+            .max(missing)
+            .min(most))
+    }
+
+    /// Takes up a top-up that was decided on: waits for it if it was broadcast, tells the server if it is mined, and
+    /// forgets it if it never left.
+    async fn resume_top_up(
+        &self,
+        purse: &Arc<Purse>,
+        escrow: &Escrow,
+        pending: PendingTopUp,
+        url: &Url,
+    ) -> Result<(), Error> {
+        let sent = match pending.hash {
+            Some(hash) if self.chain.knows(hash).await? => Some(hash),
+            _ => None,
+        };
+        if let Some(hash) = sent {
+            match self.chain.mined(hash, "topping up the channel").await {
+                Ok(_) => {
+                    self.refresh(purse, escrow).await?;
+                    let action = Action::TopUp {
+                        hash,
+                        additional: pending.amount,
+                    };
+                    if let Err(error) = self.manage(url, purse, action, Cumulative::ZERO).await {
+                        // The server sees the chain too; the next voucher tells whether it saw this.
+                        tracing::warn!(channel = %purse.id(), %error, "the server did not take note of a top-up");
+                    }
+                }
+                // Over, without effect: the next one is decided on anew.
+                Err(ChainError::Reverted { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        purse.mark(|record, _| record.pending_top_up = None).await
+    }
+}

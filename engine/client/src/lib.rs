@@ -1,0 +1,42 @@
+//! The payer of Weir: opens channels, pays with vouchers, tops up, closes and recovers, under its own limits.
+//!
+//! | module | what it answers |
+//! |---|---|
+//! | [`limits`] | what the payer agrees to at most |
+//! | [`payer`] | the handle: request, stream, close, request a close, withdraw, recover |
+//! | [`state`] | what a restart must know, and the order in which it reaches the disk |
+//! | [`receipt`] | what a server must not claim |
+//! | [`stream`] | paying for a stream while it flows |
+//! | [`error`], [`onchain`] | every typed no |
+//!
+//! Promises: nothing is signed past what is on disk; nothing is broadcast before what it does is on disk; nothing is
+//! paid outside the limits; a request whose outcome is unknown is never paid a second time by itself.
+
+mod account;
+mod buy;
+mod close;
+mod credential;
+pub mod error;
+mod exit;
+mod funding;
+mod http;
+pub mod limits;
+mod manage;
+mod offer;
+pub mod onchain;
+pub mod payer;
+mod purse;
+pub mod receipt;
+pub mod state;
+pub mod stream;
+
+pub use close::CloseOutcome;
+pub use error::Error;
+pub use exit::{CloseRequest, FoundChannel, Withdrawal};
+pub use http::HttpOptions;
+pub use limits::{Allowed, AllowedEscrow, LimitExceeded, Limits};
+pub use onchain::ChainError;
+pub use payer::{Payer, Response};
+pub use receipt::Overcharged;
+pub use state::{ChannelRecord, Stage, StateError};
+pub use stream::{PaidStream, StreamEvent};

@@ -1,0 +1,217 @@
+//! A 402 as the payer reads it: the challenge it can pay, and what the problem says.
+
+use crate::error::Error;
+use crate::limits::{AllowedEscrow, Limits};
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+use serde_json::Value;
+use std::time::{SystemTime, UNIX_EPOCH};
+use weir_core::{Cumulative, UnixSeconds};
+use weir_protocol::problem::PROBLEMS;
+use weir_protocol::{Challenge, ProblemType, SessionRequest, json, timestamp};
+
+/// A challenge is not answered any more this long before it expires: the answer has to arrive in time.
+const EXPIRY_MARGIN_SECONDS: u64 = 3;
+/// Longest problem body that is looked at.
+const PROBLEM_BYTES_MAX: usize = 16 * 1024;
+
+/// A challenge that was decoded and found within the limits.
+#[derive(Debug, Clone)]
+pub(crate) struct Offer {
+    pub(crate) challenge: Challenge,
+    pub(crate) request: SessionRequest,
+    pub(crate) escrow: AllowedEscrow,
+}
+
+impl Offer {
+    /// Finds the first challenge among an answer's that this payer can pay and whose terms are within its limits.
+    /// When none is, the first limit that stood in the way is the error.
+    pub(crate) fn find(headers: &HeaderMap, limits: &Limits) -> Result<Self, Error> {
+        let lines = headers.get_all(WWW_AUTHENTICATE);
+        let mut why = None;
+        for challenge in Challenge::read_all(lines.iter().map(|line| line.as_bytes()))
+            .into_iter()
+            .flatten()
+        {
+            match Self::judge(challenge, limits) {
+                Ok(Some(offer)) => return Ok(offer),
+                Ok(None) => {}
+                Err(error) => why = why.or(Some(error)),
+            }
+        }
+        Err(why.unwrap_or(Error::NoChallenge))
+    }
+
+    fn judge(challenge: Challenge, limits: &Limits) -> Result<Option<Self>, Error> {
+        if challenge.method != "evm" || challenge.intent != "session" {
+            return Ok(None);
+        }
+        let Ok(request) = SessionRequest::decode(&challenge.request, None) else {
+            return Ok(None);
+        };
+        if !request.accepts_type("hash") {
+            return Ok(None);
+        }
+        let escrow = limits.check(&request)?;
+        let offer = Self {
+            challenge,
+            request,
+            escrow,
+        };
+        if !offer.is_fresh(now()) {
+            return Err(Error::StaleChallenge);
+        }
+        Ok(Some(offer))
+    }
+
+    /// True while the challenge can still be answered. One without an expiry never is (threat V6).
+    pub(crate) fn is_fresh(&self, now: UnixSeconds) -> bool {
+        let expires = self.challenge.expires.as_deref().map(timestamp::read);
+        matches!(expires, Some(Ok(expires)) if expires > now.after(EXPIRY_MARGIN_SECONDS))
+    }
+}
+
+/// The payer's clock, which decides nothing but whether a challenge is worth answering.
+pub(crate) fn now() -> UnixSeconds {
+    UnixSeconds(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |age| age.as_secs()),
+    )
+}
+
+/// What a problem body says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Complaint {
+    pub(crate) kind: ProblemType,
+    pub(crate) detail: String,
+    /// The total that a voucher must authorise.
+    pub(crate) required: Option<Cumulative>,
+}
+
+impl Complaint {
+    /// Reads a problem body; `None` when it is no problem of the payment drafts, but perhaps the service's own.
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
+        let object = json::parse_object(body, PROBLEM_BYTES_MAX).ok()?;
+        let text = |name: &str| object.get(name).and_then(Value::as_str);
+        let uri = text("type")?;
+        let row = PROBLEMS
+            .iter()
+            .find(|row| row.uri == uri && row.kind != ProblemType::Blank)?;
+        let required = text("requiredCumulative").and_then(|total| total.parse().ok());
+        // Somebody else's words: short and without control characters, they may be shown.
+        let detail = text("detail")
+            .unwrap_or_default()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(300)
+            .collect();
+        Some(Self {
+            kind: row.kind,
+            detail,
+            required,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::LimitExceeded;
+    use alloy::primitives::Address;
+    use reqwest::header::HeaderValue;
+    use serde_json::json;
+    use weir_core::Amount;
+    use weir_protocol::{Problem, b64};
+
+    const ESCROW: Address = Address::repeat_byte(0xee);
+    const TOKEN: Address = Address::repeat_byte(0x70);
+
+    fn challenge(method: &str, details: Value, expires: Option<&str>) -> HeaderValue {
+        let mut request = json!({"amount": "25", "currency": format!("{TOKEN:#x}"),
+            "recipient": format!("{:#x}", Address::repeat_byte(0xbb)),
+            "methodDetails": {"escrowContract": format!("{ESCROW:#x}"), "chainId": 1}});
+        if let Value::Object(details) = details {
+            request["methodDetails"].as_object_mut().unwrap().extend(details);
+        }
+        let challenge = Challenge {
+            id: "c1".into(),
+            realm: "r".into(),
+            method: method.into(),
+            intent: "session".into(),
+            request: b64::encode(request.to_string()),
+            expires: expires.map(Into::into),
+            digest: None,
+            description: None,
+            opaque: None,
+        };
+        HeaderValue::from_str(&challenge.to_header().unwrap()).unwrap()
+    }
+
+    fn find(lines: &[HeaderValue], max_price: u128) -> Result<Offer, Error> {
+        let headers = lines
+            .iter()
+            .map(|line| (WWW_AUTHENTICATE, line.clone()))
+            .collect();
+        let escrow = AllowedEscrow {
+            address: ESCROW,
+            code_hash: None,
+        };
+        Offer::find(
+            &headers,
+            &Limits::new(escrow, TOKEN, Amount::new(max_price), Amount::new(1000)),
+        )
+    }
+
+    const LATER: Option<&str> = Some("2999-01-01T00:00:00Z");
+
+    #[test]
+    fn the_first_challenge_that_can_be_paid_is_chosen() {
+        let other = challenge("tempo", json!({}), LATER);
+        let permit = challenge("evm", json!({"credentialTypes": ["permit2"]}), LATER);
+        let fine = challenge("evm", json!({"credentialTypes": ["permit2", "hash"]}), LATER);
+        assert_eq!(
+            find(&[other.clone(), permit.clone(), fine], 25)
+                .unwrap()
+                .request
+                .amount,
+            Amount::new(25)
+        );
+        assert!(matches!(find(&[other, permit], 25), Err(Error::NoChallenge)));
+        assert!(matches!(find(&[], 25), Err(Error::NoChallenge)));
+    }
+
+    #[test]
+    fn an_offer_outside_a_limit_is_refused_by_name() {
+        let over = find(&[challenge("evm", json!({}), LATER)], 24);
+        assert!(
+            matches!(over, Err(Error::Limit(LimitExceeded::Price { .. }))),
+            "{over:?}"
+        );
+    }
+
+    #[test]
+    fn threat_v6_a_challenge_without_an_expiry_or_past_it_is_not_paid() {
+        for expires in [None, Some("2020-01-01T00:00:00Z"), Some("soon")] {
+            let found = find(&[challenge("evm", json!({}), expires)], 25);
+            assert!(matches!(found, Err(Error::StaleChallenge)), "{expires:?}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_is_read_from_the_drafts_problems_alone() {
+        let problem =
+            Problem::new(ProblemType::InsufficientBalance, "more\u{7}\n").with("requiredCumulative", "30");
+        let read = Complaint::read(problem.body().as_bytes()).unwrap();
+        assert_eq!(read.kind, ProblemType::InsufficientBalance);
+        assert_eq!(
+            (read.required, read.detail.as_str()),
+            (Some(Cumulative::new(30)), "more")
+        );
+        assert_eq!(Complaint::read(Problem::blank(404, "no").body().as_bytes()), None);
+        assert_eq!(
+            Complaint::read(br#"{"type":"https://shop.example/sold-out"}"#),
+            None
+        );
+        assert_eq!(Complaint::read(b"<html>"), None);
+    }
+}
