@@ -1,5 +1,6 @@
 //! The operator's API: what the CLI commands speak to, on a listener of its own.
 
+use crate::gateway::Gateway;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use weir_core::{Amount, Channel, ChannelId, Cumulative, Input, Standing, UnixSeconds};
+use weir_store::Health;
 use weir_till::settler::Tally;
 use weir_till::{No, SettlerHandle, Till};
 
@@ -90,27 +92,47 @@ pub struct Status {
     pub gas_used: u64,
     /// Rows that took no effect.
     pub rows_skipped: u64,
+    /// Paid requests answered since the start.
+    pub payments: u64,
+    /// Half of them took less, in microseconds from the request's head to its receipt.
+    pub accept_p50_us: u64,
+    /// 99 of 100 took less, in microseconds.
+    pub accept_p99_us: u64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Operator {
     till: Till,
     settler: SettlerHandle,
+    gateway: Gateway,
     token: Option<Arc<str>>,
 }
 
 /// The API's routes. Without a token everybody who reaches the listener is the operator.
-pub fn router(till: Till, settler: SettlerHandle, token: Option<Arc<str>>) -> Router {
-    let operator = Operator { till, settler, token };
-    Router::new()
+pub fn router(gateway: Gateway, token: Option<Arc<str>>) -> Router {
+    let operator = Operator { till: gateway.till().clone(), settler: gateway.settler().clone(), gateway, token };
+    let health = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready));
+    let operators = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/channels", get(channels))
         .route("/v1/channels/{id}", get(channel))
         .route("/v1/channels/{id}/settle", post(settle))
         .route("/v1/channels/{id}/close", post(close))
         .route("/v1/settle", post(settle_all))
-        .layer(middleware::from_fn_with_state(operator.clone(), authorise))
-        .with_state(operator)
+        .layer(middleware::from_fn_with_state(operator.clone(), authorise));
+    health.merge(operators).with_state(operator)
+}
+
+/// Ready means: vouchers are taken. Nobody needs a token to ask.
+async fn ready(State(operator): State<Operator>) -> (StatusCode, String) {
+    let health = operator.till.health();
+    if health != Health::Healthy {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the books cannot be written\n".to_owned());
+    }
+    match operator.till.must_be_fresh() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(no) => (StatusCode::SERVICE_UNAVAILABLE, format!("{no}\n")),
+    }
 }
 
 async fn authorise(State(operator): State<Operator>, request: Request, next: Next) -> Response {
@@ -149,9 +171,14 @@ fn read_id(text: &str) -> Result<ChannelId, Failure> {
 async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failure> {
     let channels = operator.till.channels().await?;
     let uncollected = channels.iter().try_fold(Amount::ZERO, |sum, channel| sum.checked_add(channel.uncollected()));
+    let latency = operator.gateway.latency();
     let Tally { transactions, channels: channels_settled, gas_used, skipped } = operator.settler.tally();
     Ok(Json(Status {
-        books: operator.till.health().to_string(),
+        books: match operator.till.health() {
+            Health::Healthy => "healthy".to_owned(),
+            Health::Poisoned { why } => format!("poisoned: {why}"),
+            Health::Closed => "closed".to_owned(),
+        },
         view_age_seconds: operator.till.freshness().age_seconds(operator.till.clock().now()),
         channels: channels.len(),
         uncollected: uncollected.unwrap_or(Amount::new(u128::MAX)),
@@ -159,6 +186,9 @@ async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failur
         channels_settled,
         gas_used,
         rows_skipped: skipped,
+        payments: latency.count,
+        accept_p50_us: latency.p50,
+        accept_p99_us: latency.p99,
     }))
 }
 

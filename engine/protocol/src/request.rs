@@ -100,6 +100,25 @@ pub struct MethodDetails {
     pub session_snapshot: Option<Value>,
 }
 
+impl MethodDetails {
+    /// An escrow on a chain, and nothing that is optional.
+    pub const fn new(escrow_contract: Address, chain_id: u64) -> Self {
+        Self {
+            escrow_contract,
+            chain_id,
+            session_protocol: None,
+            fee_payer: None,
+            min_voucher_delta: None,
+            channel_id: None,
+            credential_types: None,
+            permit2_contract: None,
+            operator: None,
+            fee_token: None,
+            session_snapshot: None,
+        }
+    }
+}
+
 /// Why a request cannot be read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {

@@ -33,13 +33,21 @@ impl Followed {
             return Ok(followed);
         }
         let head = rpc.head().await?;
-        let followed = Self { head, born_in: head.number.saturating_add(1) };
+        let followed = Self {
+            head,
+            born_in: head.number.saturating_add(1),
+        };
         followed.write(journal).await?;
         Ok(followed)
     }
 
     async fn write(&self, journal: &dyn Journal) -> Result<(), No> {
-        let row = spell(Table::ChainCursor, CURSOR_RECORD_VERSION, CURSOR_KEY.to_vec(), self)?;
+        let row = spell(
+            Table::ChainCursor,
+            CURSOR_RECORD_VERSION,
+            CURSOR_KEY.to_vec(),
+            self,
+        )?;
         Ok(journal.submit(vec![row])?.await?)
     }
 
@@ -64,7 +72,13 @@ pub enum BeginFault {
 pub async fn tracked(till: &Till) -> Result<Vec<Tracked>, No> {
     let channels = till.channels().await?;
     let open = channels.iter().filter(|channel| !channel.chain().finalized);
-    Ok(open.map(|channel| Tracked { id: channel.id(), terms: channel.terms().clone(), opened_in: None }).collect())
+    Ok(open
+        .map(|channel| Tracked {
+            id: channel.id(),
+            terms: channel.terms().clone(),
+            opened_in: None,
+        })
+        .collect())
 }
 
 /// Takes sightings into the till.
@@ -86,7 +100,9 @@ impl Facts {
             terms: observation.terms.clone(),
             seen: observation.seen,
             last_final: observation.last_final,
-            drain_only: observation.opened_in.is_none_or(|block| block < self.followed.born_in),
+            drain_only: observation
+                .opened_in
+                .is_none_or(|block| block < self.followed.born_in),
         }
     }
 }
@@ -96,7 +112,10 @@ impl Sink for Facts {
 
     async fn take(&mut self, sighting: &Sighting) -> Result<(), No> {
         if sighting.reorged {
-            tracing::warn!(head = sighting.head.number, "blocks were replaced; their channels are read again");
+            tracing::warn!(
+                head = sighting.head.number,
+                "blocks were replaced; their channels are read again"
+            );
         }
         for observation in &sighting.observations {
             let answer = self.till.observe(self.adoption(observation)).await?;

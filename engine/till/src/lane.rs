@@ -15,7 +15,10 @@ use weir_store::{Durable, Journal, Ticket};
 /// Asks that may wait in one lane; beyond it the answer is 503, so memory stays bounded (threat H4).
 pub const LANE_QUEUE_MAX: usize = 4096;
 
-#[expect(clippy::large_enum_variant, reason = "nearly every message is the large one; a box would cost it an allocation")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is the large one; a box would cost it an allocation"
+)]
 enum Message {
     Ask {
         ask: Ask,

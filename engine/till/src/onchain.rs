@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_chain::{
-    Broadcast, Call, ChainFault, Escrow, EscrowCalls, EvidenceFault, Landed, Outcome, RowEffect, SendFault, Sender,
-    Verdict,
+    Broadcast, Call, ChainFault, Escrow, EscrowCalls, EvidenceFault, Landed, Outcome, RowEffect, SendFault,
+    Sender, Verdict,
 };
 use weir_core::{Amount, ChainState, ChannelId, Terms};
 use weir_protocol::rails;
@@ -41,7 +41,13 @@ impl OnChain {
     /// `finality_blocks` stand on top of it.
     pub fn new(escrow: Escrow, sender: Sender, finality_blocks: u64, born_in: u64) -> Self {
         let calls = EscrowCalls::new(escrow.address());
-        Self { escrow, calls, sender, finality_blocks, born_in }
+        Self {
+            escrow,
+            calls,
+            sender,
+            finality_blocks,
+            born_in,
+        }
     }
 
     fn call(&self, batch: &Batch) -> Call {
@@ -66,14 +72,23 @@ impl OnChain {
         };
         let reason_of = |channel: ChannelId| {
             let skipped = effects.iter().find_map(|effect| match effect {
-                RowEffect::Skipped { channel: skipped, reason } if *skipped == channel => Some(*reason),
+                RowEffect::Skipped {
+                    channel: skipped,
+                    reason,
+                } if *skipped == channel => Some(*reason),
                 _ => None,
             });
             skipped.map_or_else(|| "the transaction tells nothing of it".to_owned(), describe)
         };
         let skipped = batch.rows.iter().filter(|row| !took_effect(row));
-        let skipped = skipped.map(|row| Skipped { channel: row.channel, reason: reason_of(row.channel) });
-        Landing::Mined { skipped: skipped.collect(), gas_used: landed.gas_used }
+        let skipped = skipped.map(|row| Skipped {
+            channel: row.channel,
+            reason: reason_of(row.channel),
+        });
+        Landing::Mined {
+            skipped: skipped.collect(),
+            gas_used: landed.gas_used,
+        }
     }
 }
 
@@ -90,7 +105,12 @@ impl Settlement for OnChain {
             .ok_or_else(|| ChainTrouble("the escrow's answer to a batch cannot be read".to_owned()))?;
         let rows = batch.rows.iter().zip(forecast.verdicts);
         let doomed = rows.filter(|(_, verdict)| *verdict != Verdict::Landed);
-        Ok(doomed.map(|(row, verdict)| Skipped { channel: row.channel, reason: describe(verdict) }).collect())
+        Ok(doomed
+            .map(|(row, verdict)| Skipped {
+                channel: row.channel,
+                reason: describe(verdict),
+            })
+            .collect())
     }
 
     async fn sign(&self, batch: &Batch) -> Result<Envelope, ChainTrouble> {
@@ -113,11 +133,18 @@ impl Settlement for OnChain {
                 "nonce {} of the payee's account was used by another transaction; is the key in use elsewhere?",
                 envelope.nonce
             ))),
-            Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::Landed(_) | Broadcast::Underpriced => Ok(()),
+            Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::Landed(_) | Broadcast::Underpriced => {
+                Ok(())
+            }
         }
     }
 
-    async fn wait(&self, batch: &Batch, envelope: &Envelope, within: Duration) -> Result<Landing, ChainTrouble> {
+    async fn wait(
+        &self,
+        batch: &Batch,
+        envelope: &Envelope,
+        within: Duration,
+    ) -> Result<Landing, ChainTrouble> {
         match self.sender.wait(envelope.hash, Instant::now() + within).await {
             Outcome::Landed(landed) => Ok(self.land(batch, &landed)),
             Outcome::Pending | Outcome::NotSeen => Ok(Landing::Pending),
@@ -162,8 +189,16 @@ impl OnChain {
             deposit: Amount::new(found.opened.deposit.base_units()),
         });
         let (terms, state) = (found.terms, found.state);
-        let after = After { id, terms, state, opened_in: Some(found.block.number) };
-        Ok(Sight { seen, adoption: Some(self.adoption(after)) })
+        let after = After {
+            id,
+            terms,
+            state,
+            opened_in: Some(found.block.number),
+        };
+        Ok(Sight {
+            seen,
+            adoption: Some(self.adoption(after)),
+        })
     }
 
     async fn look_for_top_up(&self, transaction: B256, id: ChannelId) -> Result<Sight, EvidenceFault> {
@@ -174,9 +209,20 @@ impl OnChain {
             channel: id,
             additional: found.added,
         });
-        let state = ChainState { deposit: found.deposit, ..found.state };
-        let after = After { id, terms: found.terms, state, opened_in: None };
-        Ok(Sight { seen, adoption: Some(self.adoption(after)) })
+        let state = ChainState {
+            deposit: found.deposit,
+            ..found.state
+        };
+        let after = After {
+            id,
+            terms: found.terms,
+            state,
+            opened_in: None,
+        };
+        Ok(Sight {
+            seen,
+            adoption: Some(self.adoption(after)),
+        })
     }
 }
 

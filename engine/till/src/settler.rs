@@ -146,17 +146,17 @@ impl Settler {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), No> {
         tokio::select! {
             result = self.take_up() => result?,
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = told(&mut stop) => return Ok(()),
         }
         loop {
             tokio::select! {
                 () = self.handle.call.notified() => tokio::time::sleep(self.config.gather).await,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = told(&mut stop) => return Ok(()),
             }
             tokio::select! {
                 result = self.look_through() => result?,
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = told(&mut stop) => return Ok(()),
             }
         }
     }
@@ -394,6 +394,11 @@ impl Settler {
         attempt.ended = Some(ended);
         attempt.write(&**self.till.journal()).await.map(drop)
     }
+}
+
+/// Waits until `stop` turns true, or nobody is left who could turn it.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 fn log_trouble(trouble: &ChainTrouble) {

@@ -124,7 +124,10 @@ impl Shard {
                 None => judge_new(adoption),
             },
             Ask::Observe(adoption) if self.channels.contains_key(&adoption.id) => {
-                let observe = Input::Observe { seen: adoption.seen, last_final: adoption.last_final };
+                let observe = Input::Observe {
+                    seen: adoption.seen,
+                    last_final: adoption.last_final,
+                };
                 self.judge_move(adoption.id, observe, None, now)
             }
             Ask::Observe(adoption) => judge_new(adoption),
@@ -226,8 +229,17 @@ fn judge_new(adoption: &Adoption) -> Result<Judged, No> {
     let chain = ChainState::cautious(adoption.seen, adoption.last_final);
     let channel = Channel::adopt(adoption.id, adoption.terms.clone(), chain, adoption.drain_only);
     let rows = vec![channel_row(&channel)?];
-    let answer = Answer { channel, outcome: Outcome::Done };
-    Ok(Judged { answer, rows, used: None, forgotten: Vec::new(), changed: true })
+    let answer = Answer {
+        channel,
+        outcome: Outcome::Done,
+    };
+    Ok(Judged {
+        answer,
+        rows,
+        used: None,
+        forgotten: Vec::new(),
+        changed: true,
+    })
 }
 
 fn unchanged(channel: Channel) -> Judged {

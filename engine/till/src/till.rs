@@ -258,10 +258,19 @@ impl Till {
         self.take_in(adoption, Ask::Observe).await
     }
 
-    async fn take_in(&self, adoption: Adoption, ask: impl FnOnce(Adoption) -> Ask) -> Result<Durable<Answer>, No> {
+    async fn take_in(
+        &self,
+        adoption: Adoption,
+        ask: impl FnOnce(Adoption) -> Ask,
+    ) -> Result<Durable<Answer>, No> {
         let (id, terms) = (adoption.id, Arc::new(adoption.terms.clone()));
         let answer = self.ask(ask(adoption)).await?;
-        self.inner.terms.write().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(terms);
+        self.inner
+            .terms
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(id)
+            .or_insert(terms);
         Ok(answer)
     }
 

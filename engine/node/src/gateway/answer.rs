@@ -36,7 +36,7 @@ impl From<No> for Denied {
     fn from(no: No) -> Self {
         let (status, retry) = match &no {
             No::Refused(refusal) => return Problem::from(refusal).into(),
-            No::Busy => (StatusCode::SERVICE_UNAVAILABLE, BUSY_RETRY_SECONDS),
+            No::Busy | No::NotSeenYet => (StatusCode::SERVICE_UNAVAILABLE, BUSY_RETRY_SECONDS),
             No::TooFast { .. } => (StatusCode::TOO_MANY_REQUESTS, BUSY_RETRY_SECONDS),
             No::ViewStale { .. } | No::Stopping | No::Books(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, TROUBLE_RETRY_SECONDS)

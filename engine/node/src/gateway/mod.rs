@@ -3,22 +3,26 @@
 //! One direction (ARCHITECTURE.md, The way of a voucher): route → credential → challenge → rail → till → upstream → receipt.
 
 pub mod answer;
+pub mod latency;
 pub mod offer;
 pub mod pay;
 pub mod proxy;
 pub mod route;
 
 use crate::gateway::answer::Denied;
+use crate::gateway::latency::{Latency, Percentiles};
 use crate::gateway::offer::Offers;
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Price, Route, Routes};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Response, header};
+use axum::http::{HeaderValue, Response, header};
 use std::sync::{Arc, PoisonError, RwLock};
 use weir_protocol::problem::{Problem, ProblemType};
-use weir_protocol::{Credential, ContentDigest};
+use tower_http::cors::CorsLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use weir_protocol::Credential;
 use weir_till::{Evidence, SettlerHandle, Till};
 
 /// Everything a request needs. Cheap to clone.
@@ -41,12 +45,33 @@ pub struct Inner {
     pub routes: RwLock<Arc<Routes>>,
     /// The service behind.
     pub upstream: Upstream,
+    /// The longest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// Web pages that may call from a browser.
+    pub cors: Option<CorsLayer>,
+    /// How long accepting a payment takes.
+    pub latency: Latency,
 }
 
 impl Gateway {
     /// A gateway of these parts.
     pub fn new(inner: Inner) -> Self {
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The till.
+    pub fn till(&self) -> &Till {
+        &self.inner.till
+    }
+
+    /// The settler.
+    pub fn settler(&self) -> &SettlerHandle {
+        &self.inner.settler
+    }
+
+    /// How long payments took so far.
+    pub fn latency(&self) -> Percentiles {
+        self.inner.latency.percentiles()
     }
 
     /// Takes other prices. Challenges that are out keep theirs.
@@ -56,7 +81,13 @@ impl Gateway {
 
     /// The HTTP service.
     pub fn router(self) -> Router {
-        Router::new().fallback(serve).with_state(self)
+        let limit = RequestBodyLimitLayer::new(self.inner.body_bytes_max);
+        let cors = self.inner.cors.clone();
+        let router = Router::new().fallback(serve).layer(limit).with_state(self);
+        match cors {
+            Some(cors) => router.layer(cors),
+            None => router,
+        }
     }
 
     fn routes(&self) -> Arc<Routes> {

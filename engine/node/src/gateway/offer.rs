@@ -3,7 +3,6 @@
 use crate::gateway::route::{Price, Route};
 use alloy_primitives::Address;
 use axum::http::HeaderValue;
-use rand::TryRng;
 use std::sync::{Arc, PoisonError, RwLock};
 use weir_core::{Amount, Domain, UnixSeconds};
 use weir_protocol::opaque::NONCE_BYTES;
@@ -72,7 +71,7 @@ impl Offers {
         now: UnixSeconds,
     ) -> Result<HeaderValue, OfferFault> {
         let mut nonce = [0u8; NONCE_BYTES];
-        rand::rngs::SysRng.try_fill_bytes(&mut nonce).map_err(|_| OfferFault::NoRandomness)?;
+        getrandom::fill(&mut nonce).map_err(|_| OfferFault::NoRandomness)?;
         let request = self.request(price).encode(AddressSpelling::Checksummed);
         let unbound = Unbound {
             realm: self.seller.realm.clone(),

@@ -8,7 +8,7 @@ use alloy_primitives::B256;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, Response, StatusCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
 use weir_core::{ChannelId, Claimed, Refusal, Voucher};
@@ -17,13 +17,17 @@ use weir_protocol::rails::{EvmSession, Judged, LowerCumulative, Rail};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
 use weir_store::Durable;
 use weir_till::books::UsedCredential;
-use weir_till::{Answer, ChargeOn, No, Order, Paid, Sale, Settled, Sight};
+use weir_till::{Adoption, Answer, ChargeOn, No, Order, Paid, Sale, Settled, Sight};
 
 /// How long a close waits for its transaction before the client is told to come back.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a top-up waits until our watcher has seen its deposit too.
+pub const DEPOSIT_WAIT: Duration = Duration::from_secs(20);
+
 /// What one request is about, once its challenge is known to be ours.
 struct Visit<'a> {
+    began: Instant,
     request: Request,
     offer: SessionRequest,
     order: Order,
@@ -40,6 +44,7 @@ impl Gateway {
         route: &Route,
     ) -> Result<Response<Body>, Denied> {
         let rail = EvmSession;
+        let began = Instant::now();
         let now = self.inner.till.clock().now();
         let echo = credential.challenge.clone();
         let (verified, offer) = self
@@ -67,15 +72,15 @@ impl Gateway {
         let sight = self.look(&rail, &action).await?;
         let judged =
             rail.judge(action, &sight.seen, &offer).map_err(|refusal| Denied::from(Problem::from(&refusal)))?;
-        let visit = Visit { request, offer, order, paper, route };
+        let visit = Visit { began, request, offer, order, paper, route };
         match judged {
             Judged::Open { voucher, .. } => {
-                self.adopt(sight).await?;
+                let _ = self.inner.till.introduce(found(sight)?).await?;
                 self.buy(visit, voucher, true).await
             }
             Judged::TopUp { channel, .. } => {
-                self.adopt(sight).await?;
-                let answer = self.inner.till.read(channel).await?;
+                let deposit = found(sight)?.seen.deposit;
+                let answer = self.inner.till.wait_for_deposit(channel, deposit, DEPOSIT_WAIT).await?;
                 Ok(managed(&visit.paper, &answer))
             }
             Judged::Voucher(voucher) => self.buy(visit, voucher, false).await,
@@ -96,13 +101,6 @@ impl Gateway {
         })
     }
 
-    async fn adopt(&self, sight: Sight) -> Result<(), Denied> {
-        match sight.adoption {
-            Some(adoption) => Ok(self.inner.till.adopt(adoption).await.map(drop)?),
-            None => Err(Denied::chain_trouble("the channel cannot be read now; send the same credential again")),
-        }
-    }
-
     async fn buy(&self, visit: Visit<'_>, voucher: Voucher<Claimed>, opens: bool) -> Result<Response<Body>, Denied> {
         match self.inner.till.pay(voucher, visit.order).await? {
             Paid::Sale(sale, _) => self.deliver(visit, sale, voucher.channel()).await,
@@ -118,7 +116,7 @@ impl Gateway {
     }
 
     async fn deliver(&self, visit: Visit<'_>, sale: Sale, channel: ChannelId) -> Result<Response<Body>, Denied> {
-        let Visit { request, paper, route, offer, .. } = visit;
+        let Visit { began, request, paper, route, offer, .. } = visit;
         let payer = self.inner.till.terms(channel).map(|terms| terms.payer.to_string()).unwrap_or_default();
         let facts = [
             (HeaderName::from_static("weir-channel"), channel.to_string()),
@@ -134,6 +132,7 @@ impl Gateway {
                 }
             };
             paper.stamp(&mut response, &answer);
+            self.inner.latency.record(began.elapsed());
             return Ok(response);
         }
         let response = match self.inner.upstream.send(request, &facts).await {
@@ -152,6 +151,7 @@ impl Gateway {
         let mut response =
             response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery)));
         paper.stamp(&mut response, &answer);
+        self.inner.latency.record(began.elapsed());
         Ok(response)
     }
 
@@ -168,6 +168,10 @@ impl Gateway {
         let paper = Paper { transaction: Some(transaction), ..visit.paper };
         Ok(managed(&paper, &answer))
     }
+}
+
+fn found(sight: Sight) -> Result<Adoption, Denied> {
+    sight.adoption.ok_or_else(|| Denied::chain_trouble("the channel cannot be read now; send the same credential again"))
 }
 
 async fn wait_for_close(

@@ -1,0 +1,113 @@
+//! `weir serve`.
+
+use super::Failure;
+use crate::config::{self, Config};
+use crate::serve::{self, Running, ServeFault};
+use crate::table::Output;
+use serde_json::json;
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Take payments in front of a service
+///
+/// Answers requests that carry no payment with 402 and a challenge, checks and writes down the voucher of those that
+/// do, hands them to the upstream, and collects on-chain. Prices are read again on SIGHUP; SIGINT and SIGTERM end it
+/// when the requests under way are done.
+///
+/// Examples:
+///   weir serve
+///   weir serve --config /etc/weir/weir.toml
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Serve {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = config::FILE)]
+    pub config: PathBuf,
+}
+
+impl From<ServeFault> for Failure {
+    fn from(fault: ServeFault) -> Self {
+        match fault {
+            ServeFault::Config(errors) => Self::Config(errors),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl Serve {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The daemon could not start, or a part failed that it cannot do without.
+    pub async fn run(self, output: Output) -> Result<(), Failure> {
+        let config = Config::read(&self.config)?;
+        let mut ended = Ended::listen()?;
+        let running = tokio::select! {
+            started = serve::start(&config) => started?,
+            () = ended.wait() => return Ok(()),
+        };
+        announce(&config, &running, output);
+        let mut reload = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+        let failed = loop {
+            tokio::select! {
+                () = ended.wait() => break None,
+                why = running.failed() => break Some(why),
+                _ = reload.recv() => match running.reload(&self.config) {
+                    Ok(()) => tracing::info!("the prices were read again; challenges that are out keep theirs"),
+                    Err(errors) => tracing::error!(%errors, "the prices stay as they were"),
+                },
+            }
+        };
+        tracing::info!("ending: no new requests are taken");
+        running.shut_down().await.map_err(Failure::failed)?;
+        match failed {
+            None => Ok(()),
+            Some(why) => Err(Failure::failed(why)),
+        }
+    }
+}
+
+/// The signals that end the daemon.
+pub(super) struct Ended {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Ended {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(Failure::failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(Failure::failed)?,
+        })
+    }
+
+    pub(super) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn announce(config: &Config, running: &Running, output: Output) {
+    let serve::Recovered { channels, charges_committed } = running.recovered;
+    if charges_committed > 0 {
+        tracing::warn!(charges_committed, "charges were open when the last run ended; they count as delivered");
+    }
+    if output.json {
+        output.json(&json!({
+            "gateway": format!("http://{}", running.gateway),
+            "operator": format!("http://{}", running.operator),
+            "channels": channels,
+            "charges_committed": charges_committed,
+        }));
+        return;
+    }
+    tracing::info!(
+        gateway = %running.gateway,
+        operator = %running.operator,
+        upstream = config.server.upstream.as_str(),
+        channels,
+        "taking payments"
+    );
+}
