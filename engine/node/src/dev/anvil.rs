@@ -17,6 +17,10 @@ const START_SECONDS_MAX: u64 = 30;
 /// What anvil prints once it listens.
 const LISTENING: &str = "Listening on ";
 
+/// Gas of a Tempo block. State is dear there: creating the escrow alone takes more than the 30 million that anvil
+/// gives a block by default.
+const TEMPO_BLOCK_GAS: u64 = 500_000_000;
+
 /// Which rules the chain follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Network {
@@ -193,6 +197,7 @@ fn arguments(options: Options) -> Vec<OsString> {
     }
     if options.network == Network::Tempo {
         arguments.extend(["--network", "tempo", "--hardfork", "T4"].map(OsString::from));
+        arguments.extend(["--gas-limit".into(), TEMPO_BLOCK_GAS.to_string().into()]);
     }
     arguments
 }
