@@ -117,6 +117,13 @@ impl Sender {
         Ok(self.nonces.take(count))
     }
 
+    /// The lowest nonce that was given back after a higher one had been taken, if nobody has asked for one since.
+    ///
+    /// What uses the higher one waits for it: fill it, with [`Call::nothing`] if there is nothing better.
+    pub fn hole(&self) -> Option<Nonce> {
+        self.nonces.take_hole()
+    }
+
     /// Remembers a nonce that an envelope of an earlier run holds: it may not have reached the chain.
     pub fn resume_after(&self, nonce: u64) {
         self.nonces.used(nonce);
@@ -150,6 +157,9 @@ impl Sender {
     }
 
     /// Quotes, signs, sends and waits: for callers that keep no books. `deadline` bounds the waiting alone.
+    ///
+    /// Who keeps books sends a dropped envelope again; here nobody holds it. After a reorg that dropped one, or after
+    /// [`SendFault::Unknown`], look it up, and begin with a new sender if no node knows it any more.
     ///
     /// # Errors
     /// [`SendFault::Reverted`] when it was mined in vain, [`SendFault::Unknown`] when nothing was heard in time.

@@ -55,6 +55,22 @@ impl Nonces {
         if nonce < pool.next {
             pool.returned.insert(nonce);
         }
+        // The newest ones were never there; what stays lies below a nonce that is in use or on loan.
+        while let Some(newest) = pool.next.checked_sub(1) {
+            if !pool.returned.remove(&newest) {
+                break;
+            }
+            pool.next = newest;
+        }
+    }
+
+    /// The lowest nonce that was given back after a higher one had been taken.
+    pub(crate) fn take_hole(&self) -> Option<Nonce> {
+        let number = self.pool().returned.pop_first()?;
+        Some(Nonce {
+            number,
+            home: Some(self.clone()),
+        })
     }
 }
 
@@ -101,6 +117,20 @@ mod tests {
         drop(eight);
         assert_eq!(nonces.take(7).keep(), 8);
         assert_eq!(nonces.take(7).keep(), 10);
+    }
+
+    #[test]
+    fn a_hole_can_be_filled_when_nobody_else_asks() {
+        let nonces = Nonces::default();
+        let (zero, one, two) = (nonces.take(0), nonces.take(0), nonces.take(0));
+        drop((zero, two));
+        assert_eq!(one.keep(), 1);
+        assert_eq!(nonces.take_hole().map(Nonce::keep), Some(0));
+        assert!(
+            nonces.take_hole().is_none(),
+            "2 was the newest: nothing waits behind it"
+        );
+        assert_eq!(nonces.take(0).keep(), 2);
     }
 
     #[test]
