@@ -1,0 +1,71 @@
+# Weir's tasks. `make` alone lists them.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Two makes in one checkout would only wait for each other's locks.
+.NOTPARALLEL:
+
+# A stale Cargo.lock is an error where nobody would notice that it was changed.
+LOCKED := $(if $(CI),--locked)
+WORKSPACE := --workspace $(LOCKED)
+# npm ci leaves this behind; older than the lock file it is stale.
+TOOLS := node_modules/.weir-setup
+
+.PHONY: help
+help: ## List the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(TOOLS) ## Install what the other tasks need: pinned npm tools, and strace where that is possible
+	@script/setup-system
+
+$(TOOLS): package.json package-lock.json
+	script/setup-foundry
+	@touch $@
+
+.PHONY: demo
+demo: $(TOOLS) ## A local chain, the daemon, a sample service and 20 payers, to the last base unit
+	cargo build $(LOCKED) --package weir-node
+	@exec target/debug/weir dev --demo
+
+.PHONY: check
+check: $(TOOLS) ## The fast checks: formats, lints, unit tests of the pure crates, published files, tables
+	@script/steps \
+		'rustfmt=cargo fmt --all --check' \
+		'clippy=cargo clippy $(WORKSPACE) --all-targets -- -D warnings' \
+		'contracts-lint=script/lint-contracts' \
+		'abi=script/publish-abi --check' \
+		'vectors=script/write-vectors --check' \
+		'pure=script/check-pure' \
+		'pure-tests=cargo test $(LOCKED) --package weir-core --package weir-protocol --lib' \
+		'invariants=script/check-invariants'
+
+.PHONY: test
+test: ## Everything that has to hold before a change lands; what CI runs
+	@script/steps \
+		'setup=$(MAKE) --no-print-directory setup' \
+		'rustfmt=cargo fmt --all --check' \
+		'contracts-lint=script/lint-contracts' \
+		'abi=script/publish-abi --check' \
+		'vectors=script/write-vectors --check' \
+		'contracts=script/test-contracts' \
+		'pure=script/check-pure' \
+		'clippy=cargo clippy $(WORKSPACE) --all-targets -- -D warnings' \
+		'build=cargo test $(WORKSPACE) --no-run && cargo build $(WORKSPACE) --bins' \
+		'tests=cargo test $(WORKSPACE)' \
+		'invariants=script/check-invariants'
+
+.PHONY: deep
+deep: $(TOOLS) ## The long campaigns: deep fuzzing of the contracts, many more random histories
+	@script/steps \
+		'contracts=FOUNDRY_PROFILE=deep script/test-contracts' \
+		'tests=WEIR_PROPTEST_CASES=$${WEIR_PROPTEST_CASES:-200000} cargo test $(WORKSPACE)'
+
+.PHONY: deny
+deny: ## Licences, advisories and bans of all dependencies; needs cargo-deny
+	cargo deny check
+
+.PHONY: clean
+clean: ## Remove everything that was built or installed here
+	cargo clean
+	rm -rf out cache broadcast node_modules
