@@ -34,7 +34,8 @@ impl ChainState {
             deposit: seen.deposit.min(last_final.deposit),
             settled: last_final.settled,
             close_requested_at: seen.close_requested_at.or(last_final.close_requested_at),
-            finalized: seen.finalized,
+            // A replica may lag behind the final block; what is closed for good stays closed.
+            finalized: seen.finalized || last_final.finalized,
         }
     }
 }

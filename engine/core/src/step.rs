@@ -164,7 +164,7 @@ pub fn step(channel: &Channel, input: Input, now: UnixSeconds) -> Result<Step, R
         }
         Input::Recover => recover(&mut next)?,
         Input::BeginClose { voucher } => begin_close(&mut next, voucher, now)?,
-        Input::BeginCapture(capture) => begin_capture(&mut next, capture)?,
+        Input::BeginCapture(capture) => begin_capture(&mut next, capture, now)?,
         Input::EndCapture => {
             next.capture = None;
             Outcome::Done
@@ -304,7 +304,7 @@ fn begin_close(
     Ok(Outcome::Done)
 }
 
-fn begin_capture(channel: &mut Channel, capture: Capture) -> Result<Outcome, Refusal> {
+fn begin_capture(channel: &mut Channel, capture: Capture, now: UnixSeconds) -> Result<Outcome, Refusal> {
     if channel.capture.is_some() {
         return Err(Refusal::CaptureUnderWay);
     }
@@ -320,6 +320,13 @@ fn begin_capture(channel: &mut Channel, capture: Capture) -> Result<Outcome, Ref
         });
     }
     channel.capture = Some(capture);
+    if capture.closes {
+        // What is delivered after the last settlement cannot be collected: from here on nothing is sold (CH-5, C3).
+        channel.closing.get_or_insert(Closing {
+            since: now,
+            asked: None,
+        });
+    }
     Ok(Outcome::Done)
 }
 
@@ -330,11 +337,10 @@ fn observe(channel: &mut Channel, seen: ChainState, last_final: ChainState) -> O
         channel.accepted = channel.chain.settled;
         channel.spent = channel.spent.max(channel.chain.settled);
     }
-    let over = |capture: Capture| {
-        channel.chain.settled >= capture.target && (channel.chain.finalized || !capture.closes)
-    };
-    // A settlement ends when the chain shows its effect, never because somebody said it was sent.
-    if channel.chain.finalized || channel.capture.is_some_and(over) {
+    let landed = |capture: Capture| !capture.closes && last_final.settled >= capture.target;
+    // A settlement ends when its effect is final, never because somebody said it was sent: a reorg may bring a
+    // transaction back that was seen to land, beside a second attempt (TX-1).
+    if last_final.finalized || channel.capture.is_some_and(landed) {
         channel.capture = None;
     }
     Outcome::Done
@@ -342,11 +348,11 @@ fn observe(channel: &mut Channel, seen: ChainState, last_final: ChainState) -> O
 
 impl Channel {
     /// Keeps the highest voucher that was earned whole, for calls that cannot name a capture.
+    ///
+    /// Earned beyond doubt: one that a credit could take back would push out a lower one that is safe.
     fn retain_earned(&mut self) {
-        if self
-            .best
-            .is_some_and(|best| best.cumulative() <= self.net_spent())
-        {
+        let limit = self.collectible();
+        if self.best.is_some_and(|best| best.cumulative() <= limit) {
             self.earned = self.best;
         }
     }
