@@ -1,0 +1,363 @@
+//! A second set of books, kept the slow and obvious way: lists of what happened, and every total summed anew.
+//!
+//! It shares no arithmetic with the engine. It foretells the answer to each input, and then says what the channel
+//! must look like.
+
+use super::charges::{Entry, Happened};
+use weir_core::step::{Body, LowerVoucher, VoucherRules};
+use weir_core::{
+    Amount, Capture, ChainState, ChannelId, Charge, ChargeId, ChargePhase, Closing, Cumulative, Input,
+    Outcome, Proven, Refusal, Signature, Standing, UnixSeconds, Voucher,
+};
+
+/// One channel's lists.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    id: ChannelId,
+    drain_only: bool,
+    /// What the payee had without a voucher in these books: at adoption, or followed by a drain-only channel.
+    had: u128,
+    pub(crate) vouchers: Vec<(u128, Signature)>,
+    pub(crate) charges: Vec<Entry>,
+    pub(crate) captures: Vec<(Capture, bool)>,
+    pub(crate) alive: Option<Capture>,
+    pub(crate) closing: Option<Closing>,
+    pub(crate) seen: ChainState,
+    pub(crate) last_final: ChainState,
+    pub(crate) earned: Option<u128>,
+    pub(crate) waiting_since: Option<UnixSeconds>,
+}
+
+impl Ledger {
+    pub(crate) fn adopt(id: ChannelId, state: ChainState, drain_only: bool) -> Self {
+        Self {
+            id,
+            drain_only,
+            had: state.settled.base_units(),
+            vouchers: Vec::new(),
+            charges: Vec::new(),
+            captures: Vec::new(),
+            alive: None,
+            closing: None,
+            seen: state,
+            last_final: state,
+            earned: None,
+            waiting_since: None,
+        }
+    }
+
+    // ----- totals -----
+
+    /// What the payee had before anything was authorised here.
+    pub(crate) fn had(&self) -> u128 {
+        self.had
+    }
+
+    pub(crate) fn authorised(&self) -> u128 {
+        self.vouchers.iter().map(|(total, _)| *total).max().unwrap_or(0)
+    }
+
+    pub(crate) fn accepted(&self) -> u128 {
+        self.authorised().max(self.had)
+    }
+
+    pub(crate) fn spent(&self) -> u128 {
+        self.had + self.charges.iter().map(Entry::cost).sum::<u128>()
+    }
+
+    pub(crate) fn credited(&self) -> u128 {
+        self.charges.iter().map(Entry::given_back).sum()
+    }
+
+    pub(crate) fn open_in(&self, phase: ChargePhase) -> u128 {
+        let open = self.charges.iter().filter(|charge| charge.phase() == Some(phase));
+        open.map(Entry::open_amount).sum()
+    }
+
+    pub(crate) fn net(&self) -> u128 {
+        self.spent() - self.credited()
+    }
+
+    /// Committed to deliveries: what the payer cannot buy for any more.
+    pub(crate) fn committed(&self) -> u128 {
+        self.net() + self.open_in(ChargePhase::Reserved)
+    }
+
+    /// What every later credit together would still leave, as far as it is authorised and on deposit.
+    pub(crate) fn collectible(&self) -> u128 {
+        let certain = self.charges.iter().filter(|charge| charge.phase().is_none());
+        let certain: u128 = certain.map(|charge| charge.cost() - charge.given_back()).sum();
+        (self.had + certain)
+            .min(self.authorised())
+            .min(self.chain().deposit.base_units())
+    }
+
+    pub(crate) fn charges_open(&self) -> Vec<Charge> {
+        let open = self.charges.iter().filter_map(|charge| {
+            Some(Charge {
+                id: ChargeId(charge.id),
+                amount: Amount::new(charge.open_amount()),
+                phase: charge.phase()?,
+            })
+        });
+        open.collect()
+    }
+
+    /// The view that counts: the lower deposit, the final settlement, and every sign of an end.
+    pub(crate) fn chain(&self) -> ChainState {
+        let views = [self.seen, self.last_final];
+        ChainState {
+            deposit: views.map(|view| view.deposit).into_iter().min().unwrap(),
+            settled: self.last_final.settled,
+            close_requested_at: views.into_iter().find_map(|view| view.close_requested_at),
+            finalized: views.into_iter().any(|view| view.finalized),
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let chain = self.chain();
+        let covered =
+            chain.settled.base_units() <= self.accepted() && self.accepted() <= chain.deposit.base_units();
+        let leaving = self.closing.is_some() || chain.close_requested_at.is_some();
+        match (chain.finalized, covered, leaving, self.drain_only) {
+            (true, ..) => Standing::Finalized,
+            (_, false, ..) => Standing::Frozen,
+            (_, _, true, _) => Standing::Closing,
+            (.., true) => Standing::DrainOnly,
+            _ => Standing::Live,
+        }
+    }
+
+    // ----- what an input will be answered -----
+
+    fn sells(&self) -> Result<(), Refusal> {
+        match self.standing() {
+            Standing::Live => Ok(()),
+            Standing::Closing => Err(Refusal::ChannelClosing),
+            Standing::DrainOnly => Err(Refusal::ChannelDrainOnly),
+            Standing::Frozen => Err(Refusal::ChannelFrozen),
+            Standing::Finalized => Err(Refusal::ChannelFinalized),
+        }
+    }
+
+    fn covers(&self, total: u128) -> Result<(), Refusal> {
+        let deposit = self.chain().deposit;
+        if total > self.accepted() && total > deposit.base_units() {
+            return Err(Refusal::ExceedsDeposit { deposit });
+        }
+        Ok(())
+    }
+
+    fn sets_aside(&self, price: u128, accepted: u128) -> Result<Outcome, Refusal> {
+        let required = self.committed().checked_add(price).ok_or(Refusal::Overflow)?;
+        if required > accepted {
+            let required = Cumulative::new(required);
+            return Ok(Outcome::Short { required });
+        }
+        Ok(Outcome::Reserved(ChargeId(self.charges.len() as u64)))
+    }
+
+    fn foretell_pay(
+        &self,
+        voucher: &Voucher<Proven>,
+        rules: VoucherRules,
+        price: Option<Amount>,
+    ) -> Result<Outcome, Refusal> {
+        self.sells()?;
+        let (total, accepted) = (voucher.cumulative().base_units(), self.accepted());
+        if voucher.channel() != self.id {
+            return Err(Refusal::WrongChannel);
+        }
+        if total < accepted && rules.lower == LowerVoucher::Refused {
+            let accepted = Cumulative::new(accepted);
+            return Err(Refusal::Stale { accepted });
+        }
+        if total > accepted && total - accepted < rules.delta_min.base_units() {
+            return Err(Refusal::DeltaTooSmall {
+                minimum: rules.delta_min,
+            });
+        }
+        self.covers(total)?;
+        match price {
+            None => Ok(Outcome::Accepted),
+            Some(price) => self.sets_aside(price.base_units(), accepted.max(total)),
+        }
+    }
+
+    fn in_phase(&self, id: ChargeId, phase: ChargePhase) -> Result<&Entry, Refusal> {
+        let entry = self.charges.iter().find(|charge| charge.id == id.0);
+        entry
+            .filter(|charge| charge.phase() == Some(phase))
+            .ok_or(Refusal::ChargeNotOpen)
+    }
+
+    fn foretell_capture(&self, capture: &Capture) -> Result<(), Refusal> {
+        if self.alive.is_some() {
+            return Err(Refusal::CaptureUnderWay);
+        }
+        if self.chain().finalized {
+            return Err(Refusal::ChannelFinalized);
+        }
+        let (target, settled) = (capture.target.base_units(), self.chain().settled.base_units());
+        let allowed = if target == settled {
+            capture.closes
+        } else {
+            target > settled && target <= self.collectible()
+        };
+        if allowed {
+            return Ok(());
+        }
+        Err(Refusal::NotCollectible {
+            collectible: Cumulative::new(self.collectible()),
+        })
+    }
+
+    /// What the engine must answer.
+    pub(crate) fn foretell(&self, input: &Input) -> Result<Outcome, Refusal> {
+        match input {
+            Input::Pay {
+                voucher,
+                rules,
+                price,
+            } => return self.foretell_pay(voucher, *rules, *price),
+            Input::Reserve { price } => {
+                self.sells()?;
+                let accepted = self.accepted();
+                let answer = self.sets_aside(price.base_units(), accepted)?;
+                if let Outcome::Short { required } = answer {
+                    let accepted = Cumulative::new(accepted);
+                    return Err(Refusal::InsufficientBalance { required, accepted });
+                }
+                return Ok(answer);
+            }
+            Input::Commit { charge, amount, .. } => {
+                let entry = self.in_phase(*charge, ChargePhase::Reserved)?;
+                if amount.base_units() > entry.price {
+                    return Err(Refusal::ExceedsReservation);
+                }
+            }
+            Input::Release { charge } => self.in_phase(*charge, ChargePhase::Reserved).map(drop)?,
+            Input::Finish { charge } | Input::Credit { charge } => {
+                self.in_phase(*charge, ChargePhase::Creditable).map(drop)?;
+            }
+            Input::BeginClose { voucher } => {
+                if self.chain().finalized {
+                    return Err(Refusal::ChannelFinalized);
+                }
+                if let Some(voucher) = voucher {
+                    if voucher.channel() != self.id {
+                        return Err(Refusal::WrongChannel);
+                    }
+                    self.covers(voucher.cumulative().base_units())?;
+                }
+            }
+            Input::BeginCapture(capture) => self.foretell_capture(capture)?,
+            Input::Recover | Input::EndCapture | Input::Observe { .. } => {}
+        }
+        Ok(Outcome::Done)
+    }
+
+    // ----- writing down what was answered yes -----
+
+    fn keep(&mut self, voucher: &Voucher<Proven>) {
+        let total = voucher.cumulative().base_units();
+        if total > self.accepted() {
+            self.vouchers.push((total, *voucher.signature()));
+        }
+    }
+
+    fn note(&mut self, id: ChargeId, what: Happened) {
+        if let Some(entry) = self.charges.iter_mut().find(|charge| charge.id == id.0) {
+            entry.happened.push(what);
+        }
+    }
+
+    fn set_aside(&mut self, outcome: Outcome, price: u128) {
+        if let Outcome::Reserved(id) = outcome {
+            self.charges.push(Entry {
+                id: id.0,
+                price,
+                happened: Vec::new(),
+            });
+        }
+    }
+
+    fn watch(&mut self, seen: ChainState, last_final: ChainState) {
+        (self.seen, self.last_final) = (seen, last_final);
+        let settled = last_final.settled.base_units();
+        if self.drain_only && settled > self.accepted() {
+            self.had = settled;
+        }
+        let landed = |capture: &Capture| !capture.closes && last_final.settled >= capture.target;
+        if last_final.finalized || self.alive.as_ref().is_some_and(landed) {
+            self.alive = None;
+        }
+    }
+
+    /// Writes an input down that was answered with `outcome`.
+    pub(crate) fn write_down(&mut self, input: &Input, outcome: Outcome, now: UnixSeconds) {
+        match input {
+            Input::Pay { voucher, price, .. } => {
+                self.keep(voucher);
+                self.set_aside(outcome, price.map_or(0, Amount::base_units));
+            }
+            Input::Reserve { price } => self.set_aside(outcome, price.base_units()),
+            Input::Commit { charge, amount, body } => {
+                let cost = amount.base_units();
+                let what = match body {
+                    Body::Delivered => Happened::Delivered { cost },
+                    Body::OnItsWay => Happened::OnItsWay { cost },
+                };
+                self.note(*charge, what);
+            }
+            Input::Release { charge } => self.note(*charge, Happened::Released),
+            Input::Finish { charge } => self.note(*charge, Happened::Finished),
+            Input::Credit { charge } => self.note(*charge, Happened::Credited),
+            Input::Recover => {
+                for entry in &mut self.charges {
+                    match entry.phase() {
+                        Some(ChargePhase::Reserved) => entry.happened.push(Happened::CommittedAtRecovery),
+                        Some(ChargePhase::Creditable) => entry.happened.push(Happened::OverAtRecovery),
+                        None => {}
+                    }
+                }
+            }
+            Input::BeginClose { voucher } => {
+                if let Some(voucher) = voucher {
+                    self.keep(voucher);
+                }
+                let asked = voucher.map(|voucher| voucher.cumulative());
+                self.close(asked, now);
+            }
+            Input::BeginCapture(capture) => {
+                self.captures
+                    .push((*capture, capture.target > self.chain().settled));
+                self.alive = Some(*capture);
+                if capture.closes {
+                    self.close(None, now);
+                }
+            }
+            Input::EndCapture => self.alive = None,
+            Input::Observe { seen, last_final } => self.watch(*seen, *last_final),
+        }
+        self.look_back(now);
+    }
+
+    fn close(&mut self, asked: Option<Cumulative>, now: UnixSeconds) {
+        if self.closing.is_none() {
+            self.closing = Some(Closing { since: now, asked });
+        }
+    }
+
+    fn look_back(&mut self, now: UnixSeconds) {
+        let (authorised, collectible) = (self.authorised(), self.collectible());
+        if !self.vouchers.is_empty() && authorised <= collectible {
+            self.earned = Some(authorised);
+        }
+        if collectible <= self.chain().settled.base_units() {
+            self.waiting_since = None;
+        } else if self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+        }
+    }
+}
