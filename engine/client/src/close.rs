@@ -2,7 +2,7 @@
 
 use crate::credential::Action;
 use crate::error::Error;
-use crate::onchain::{ChainError, logs};
+use crate::onchain::ChainError;
 use crate::payer::{Core, Payer};
 use crate::purse::Purse;
 use crate::receipt::Overcharged;
@@ -81,7 +81,7 @@ impl Core {
         let outcome = match tx_hash {
             Some(hash) => {
                 let mined = self.chain.mined(hash, "closing the channel").await?;
-                let seen = closed_in(&escrow, purse.id(), &record.terms, logs(&mined));
+                let seen = closed_in(&escrow, purse.id(), &record.terms, &mined.logs);
                 seen.ok_or(Error::CloseNotSeen { tx_hash: hash })?
             }
             None => self.await_finalized(&escrow, purse.id()).await?,

@@ -3,7 +3,7 @@
 
 use crate::close::closed_in;
 use crate::error::Error;
-use crate::onchain::{ChainError, logs};
+use crate::onchain::ChainError;
 use crate::payer::{Core, Payer};
 use crate::state::Stage;
 use alloy::primitives::{Address, B256};
@@ -82,7 +82,7 @@ impl Payer {
         core.set_stage(channel, Stage::Closing).await?;
         if state.close_requested_at.is_none() {
             core.chain
-                .act(escrow.calls().request_close(channel), "requesting the close")
+                .act(&escrow.calls().request_close(channel), "requesting the close")
                 .await?;
         }
         let (_, _, state) = core.locate(channel).await?;
@@ -110,13 +110,12 @@ impl Payer {
         if core.chain.now().await?.max(clock) < ready_at {
             return Err(Error::NotReady { ready_at });
         }
-        let receipt = core
+        let (tx_hash, landed) = core
             .chain
-            .act(escrow.calls().withdraw(channel), "withdrawing the deposit")
+            .act(&escrow.calls().withdraw(channel), "withdrawing the deposit")
             .await?;
-        let tx_hash = receipt.transaction_hash;
         core.set_stage(channel, Stage::Closed).await?;
-        let seen = closed_in(&escrow, channel, &terms, logs(&receipt));
+        let seen = closed_in(&escrow, channel, &terms, &landed.logs);
         let (settled, refunded, credited) = seen.ok_or(Error::CloseNotSeen { tx_hash })?;
         Ok(Withdrawal {
             channel,
@@ -134,12 +133,7 @@ impl Payer {
     pub async fn withdraw_refund(&self, escrow: Address, token: Address, to: Address) -> Result<B256, Error> {
         let escrow = self.core.chain.escrow(escrow).await?;
         let call = escrow.calls().withdraw_refund(token, to);
-        Ok(self
-            .core
-            .chain
-            .act(call, "collecting a refund")
-            .await?
-            .transaction_hash)
+        Ok(self.core.chain.act(&call, "collecting a refund").await?.0)
     }
 
     /// Finds every channel that this key ever opened in an allowed escrow, from a block on, without the books.

@@ -105,46 +105,37 @@ impl Core {
         Ok(purse)
     }
 
-    /// Sees to it that a planned channel is on the chain. It may be called again after any failure: the salt is on
-    /// disk, and the escrow opens an id at most once, so no deposit is locked twice.
+    /// Sees to it that a planned channel is on the chain. It may be called again after any failure: the salt and the
+    /// signed transaction are on disk, and the escrow opens an id at most once, so no deposit is locked twice.
     async fn bring_to_chain(&self, purse: &Arc<Purse>) -> Result<(), Error> {
         let record = purse.record();
         let escrow = self.chain.escrow(record.escrow).await?;
         let doing = "opening the channel";
         let mut opened_by = None;
-        if let Some(hash) = record.open_hash.filter(|_| record.stage == Stage::Opening) {
-            // An earlier attempt of ours: waited for if the node still knows it.
-            if self.chain.knows(hash).await? {
-                self.chain.mined(hash, doing).await?;
-                opened_by = Some(hash);
+        if let Some(envelope) = &record.open_envelope {
+            // An earlier attempt of ours. One that reverted, or can never land, is made anew below.
+            if self.chain.broadcast(envelope, doing).await? {
+                opened_by = self.landed(envelope.hash, doing).await?;
             }
         }
-        if self.chain.channel(&escrow, purse.id()).await?.is_none() {
+        if opened_by.is_none() && self.chain.channel(&escrow, purse.id()).await?.is_none() {
             let hash = self.broadcast_open(purse, &escrow).await?;
-            match self.chain.mined(hash, doing).await {
-                Ok(_) => opened_by = Some(hash),
-                // An attempt from before a crash may have come first.
-                Err(error) if self.chain.channel(&escrow, purse.id()).await?.is_none() => {
-                    return Err(error.into());
-                }
-                Err(_) => {}
-            }
+            opened_by = self.landed(hash, doing).await?;
         }
         let hash = match opened_by {
             Some(hash) => hash,
+            // It is open, by a transaction that the books have lost.
             None => {
                 let opened = self.chain.opened(&escrow, record.planned_at_block).await?;
                 let own = opened.iter().find(|opened| opened.id == purse.id());
                 own.ok_or(ChainError::NoChannel(purse.id()))?.transaction
             }
         };
-        let found = self
-            .chain
-            .channel(&escrow, purse.id())
-            .await?
-            .ok_or(ChainError::NoChannel(purse.id()))?;
+        let found = self.chain.channel(&escrow, purse.id()).await?;
+        let found = found.ok_or(ChainError::NoChannel(purse.id()))?;
         let marked = purse.mark(|record, account| {
             record.open_hash = Some(hash);
+            record.open_envelope = None;
             record.stage = if found.state.finalized {
                 Stage::Closed
             } else {
@@ -153,6 +144,15 @@ impl Core {
             account.deposit = found.state.deposit;
         });
         marked.await
+    }
+
+    /// Waits for a transaction: `None` when it reverted.
+    async fn landed(&self, hash: B256, doing: &'static str) -> Result<Option<B256>, Error> {
+        match self.chain.mined(hash, doing).await {
+            Ok(_) => Ok(Some(hash)),
+            Err(error) if error.is_revert() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn broadcast_open(&self, purse: &Arc<Purse>, escrow: &Escrow) -> Result<B256, Error> {
@@ -167,12 +167,14 @@ impl Core {
             authorized_signer: record.terms.authorized_signer,
             max_deposit: None,
         };
-        let hash = self
-            .chain
-            .send(escrow.calls().open(&opening), "opening the channel")
+        let doing = "opening the channel";
+        let _turn = self.chain.sending.lock().await;
+        let (envelope, nonce) = self.chain.prepare(&escrow.calls().open(&opening), doing).await?;
+        purse
+            .mark(|record, _| record.open_envelope = Some(envelope.clone()))
             .await?;
-        purse.mark(|record, _| record.open_hash = Some(hash)).await?;
-        Ok(hash)
+        self.chain.leave(&envelope, nonce, doing).await?;
+        Ok(envelope.hash)
     }
 
     /// Reads the channel's state; a channel that is over for new purchases is an error.
@@ -215,30 +217,31 @@ impl Core {
             return Ok(false);
         }
         let amount = self.top_up_amount(offer, &escrow, deposit, needed).await?;
-        let pending = PendingTopUp {
-            amount,
-            deposit_before: deposit,
-            hash: None,
-        };
-        purse
-            .mark(|record, _| record.pending_top_up = Some(pending))
-            .await?;
         self.chain.approve(&escrow, record.terms.token, amount).await?;
-        let doing = "topping up the channel";
-        let hash = self
-            .chain
-            .send(escrow.calls().top_up(purse.id(), amount), doing)
-            .await?;
-        let pending = PendingTopUp {
-            hash: Some(hash),
-            ..pending
-        };
-        purse
-            .mark(|record, _| record.pending_top_up = Some(pending))
-            .await?;
+        let pending = self.broadcast_top_up(purse, &escrow, amount).await?;
         self.resume_top_up(purse, &escrow, pending, url).await?;
         self.refresh(purse, &escrow).await?;
         Ok(true)
+    }
+
+    async fn broadcast_top_up(
+        &self,
+        purse: &Arc<Purse>,
+        escrow: &Escrow,
+        amount: Amount,
+    ) -> Result<PendingTopUp, Error> {
+        let doing = "topping up the channel";
+        let _turn = self.chain.sending.lock().await;
+        let (envelope, nonce) = self
+            .chain
+            .prepare(&escrow.calls().top_up(purse.id(), amount), doing)
+            .await?;
+        let pending = PendingTopUp { amount, envelope };
+        purse
+            .mark(|record, _| record.pending_top_up = Some(pending.clone()))
+            .await?;
+        self.chain.leave(&pending.envelope, nonce, doing).await?;
+        Ok(pending)
     }
 
     async fn top_up_amount(
@@ -274,8 +277,8 @@ impl Core {
             .min(most))
     }
 
-    /// Takes up a top-up that was decided on: waits for it if it was broadcast, tells the server if it is mined, and
-    /// forgets it if it never left.
+    /// Takes up a top-up that was signed: sees to it that it is mined, and tells the server; forgets it when it
+    /// reverted or can never be mined.
     async fn resume_top_up(
         &self,
         purse: &Arc<Purse>,
@@ -283,26 +286,20 @@ impl Core {
         pending: PendingTopUp,
         url: &Url,
     ) -> Result<(), Error> {
-        let sent = match pending.hash {
-            Some(hash) if self.chain.knows(hash).await? => Some(hash),
-            _ => None,
+        let doing = "topping up the channel";
+        let hash = match self.chain.broadcast(&pending.envelope, doing).await? {
+            true => self.landed(pending.envelope.hash, doing).await?,
+            false => None,
         };
-        if let Some(hash) = sent {
-            match self.chain.mined(hash, "topping up the channel").await {
-                Ok(_) => {
-                    self.refresh(purse, escrow).await?;
-                    let action = Action::TopUp {
-                        hash,
-                        additional: pending.amount,
-                    };
-                    if let Err(error) = self.manage(url, purse, action, Cumulative::ZERO).await {
-                        // The server sees the chain too; the next voucher tells whether it saw this.
-                        tracing::warn!(channel = %purse.id(), %error, "the server did not take note of a top-up");
-                    }
-                }
-                // Over, without effect: the next one is decided on anew.
-                Err(ChainError::Reverted { .. }) => {}
-                Err(error) => return Err(error.into()),
+        if let Some(hash) = hash {
+            self.refresh(purse, escrow).await?;
+            let action = Action::TopUp {
+                hash,
+                additional: pending.amount,
+            };
+            if let Err(error) = self.manage(url, purse, action, Cumulative::ZERO).await {
+                // The server sees the chain too; the next voucher tells whether it saw this.
+                tracing::warn!(channel = %purse.id(), %error, "the server did not take note of a top-up");
             }
         }
         purse.mark(|record, _| record.pending_top_up = None).await

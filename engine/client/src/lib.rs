@@ -40,3 +40,8 @@ pub use payer::{Payer, Response};
 pub use receipt::Overcharged;
 pub use state::{ChannelRecord, Stage, StateError};
 pub use stream::{PaidStream, StreamEvent};
+
+#[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
+mod chain_world;

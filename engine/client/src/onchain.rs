@@ -1,28 +1,24 @@
 //! The payer's hands on the chain: its own transactions, one after the other, each waited for.
 
 use crate::limits::{AllowedEscrow, LimitExceeded, Limits};
-use alloy::network::EthereumWallet;
 use alloy::primitives::{Address, B256, U256, keccak256};
-use alloy::providers::{DynProvider, Provider, ProviderBuilder};
-use alloy::rpc::types::{Log, TransactionReceipt, TransactionRequest};
+use alloy::providers::Provider;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
-use alloy::transports::http::reqwest;
-use alloy::transports::{RpcError, TransportError};
-use core::fmt;
 use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Mutex as BriefMutex;
 use tokio::sync::Mutex;
-use weir_chain::rpc::{REQUEST_SECONDS_MAX, Rpc};
-use weir_chain::{Call, ChainFault, Escrow, IToken, OpenedChannel};
+use tokio::time::Instant;
+use weir_chain::{
+    Broadcast, Call, ChainFault, Envelope, Escrow, IToken, Landed, Nonce, OpenedChannel, Outcome, Rpc,
+    SendFault, Sender,
+};
 use weir_core::terms::EVM_DOMAIN_NAME;
 use weir_core::{Amount, ChainState, ChannelId, Terms};
 
 /// How long a transaction is waited for. It is not given up then: what it was to do is on disk.
 pub const MINED_SECONDS_MAX: u64 = 120;
-/// How often a receipt is asked for.
-const RECEIPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why the chain did not do, or did not tell, what the payer needs.
 #[derive(Debug, thiserror::Error)]
@@ -30,31 +26,14 @@ pub enum ChainError {
     /// A reading failed, or the escrow is not what it should be.
     #[error(transparent)]
     Fault(#[from] ChainFault),
-    /// A transaction could not be sent: the node refused it, or would have seen it revert.
-    #[error(
-        "{doing}: the node does not take the transaction ({cause}); check balance, gas and the RPC endpoint"
-    )]
-    NotSent {
+    /// A transaction was not sent, failed, or is not mined yet. In the last case it is taken up again by the next
+    /// request, and not sent twice.
+    #[error("{doing}: {fault}")]
+    Send {
         /// What was being done.
         doing: &'static str,
-        /// What the node says.
-        cause: String,
-    },
-    /// A transaction was mined and changed nothing.
-    #[error("{doing}: the transaction {hash} reverted")]
-    Reverted {
-        /// What was being done.
-        doing: &'static str,
-        /// The transaction.
-        hash: B256,
-    },
-    /// A transaction was not mined in time. What it was to do is on disk and is taken up again by the next request.
-    #[error("{doing}: the transaction {hash} is not mined yet; try again later, nothing is sent twice")]
-    NotMined {
-        /// What was being done.
-        doing: &'static str,
-        /// The transaction.
-        hash: B256,
+        /// What happened.
+        fault: Box<SendFault>,
     },
     /// The challenge names another chain than the payer's node is on.
     #[error("the challenge is for chain {offered}, the RPC endpoint is on chain {found}")]
@@ -69,6 +48,24 @@ pub enum ChainError {
     NoChannel(ChannelId),
 }
 
+impl ChainError {
+    fn send(doing: &'static str) -> impl Fn(SendFault) -> Self {
+        move |fault| Self::Send {
+            doing,
+            fault: Box::new(fault),
+        }
+    }
+
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Send { fault, .. } if matches!(**fault, SendFault::Refused { .. }))
+    }
+
+    /// Whether a transaction was mined without effect.
+    pub fn is_revert(&self) -> bool {
+        matches!(self, Self::Send { fault, .. } if matches!(**fault, SendFault::Reverted(_)))
+    }
+}
+
 /// A channel as the chain knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OnChain {
@@ -77,56 +74,35 @@ pub(crate) struct OnChain {
 }
 
 /// The payer's connection.
+#[derive(Debug)]
 pub(crate) struct Chain {
-    rpc: Rpc,
-    sender: DynProvider,
-    payer: Address,
+    sender: Sender,
     chain_id: u64,
-    /// One transaction at a time: the nonce is read from the node for each.
-    sending: Mutex<()>,
+    /// One transaction at a time: a nonce that the node refused must be free before the next is taken.
+    pub(crate) sending: Mutex<()>,
     known: BriefMutex<HashMap<Address, Escrow>>,
-}
-
-impl fmt::Debug for Chain {
-    /// The wallet inside is nobody's business (threat K1).
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chain")
-            .field("payer", &self.payer)
-            .field("chain_id", &self.chain_id)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Chain {
     pub(crate) async fn connect(signer: &PrivateKeySigner, rpc_url: &str) -> Result<Self, ChainError> {
         let rpc = Rpc::new(rpc_url)?;
         let chain_id = rpc.chain_id().await?;
-        let url: reqwest::Url = rpc_url
-            .parse()
-            .map_err(|error| ChainFault::BadUrl(format!("{error}")))?;
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(REQUEST_SECONDS_MAX))
-            .build()
-            .map_err(|error| ChainFault::BadUrl(error.without_url().to_string()))?;
-        let sender = ProviderBuilder::new()
-            // The cached kind would keep a gap for good after one refused transaction.
-            .with_simple_nonce_management()
-            .wallet(EthereumWallet::from(signer.clone()))
-            .connect_reqwest(client, url)
-            .erased();
+        let sender = Sender::connect(rpc, signer.clone()).await?;
         let known = BriefMutex::new(HashMap::new());
         Ok(Self {
-            rpc,
             sender,
-            payer: signer.address(),
             chain_id,
             sending: Mutex::new(()),
             known,
         })
     }
 
-    pub(crate) const fn payer(&self) -> Address {
-        self.payer
+    pub(crate) fn payer(&self) -> Address {
+        self.sender.address()
+    }
+
+    const fn rpc(&self) -> &Rpc {
+        self.sender.rpc()
     }
 
     pub(crate) const fn chain_id(&self) -> u64 {
@@ -143,7 +119,7 @@ impl Chain {
         if let Some(escrow) = known {
             return Ok(escrow);
         }
-        let escrow = Escrow::over(self.rpc.clone(), address, EVM_DOMAIN_NAME).await?;
+        let escrow = Escrow::over(self.rpc().clone(), address, EVM_DOMAIN_NAME).await?;
         if let Ok(mut known) = self.known.lock() {
             known.insert(address, escrow.clone());
         }
@@ -159,11 +135,12 @@ impl Chain {
         let escrow = self.escrow(allowed.address).await?;
         limits.check_grace(escrow.grace_period_seconds())?;
         if let Some(expected) = allowed.code_hash {
-            let code = self
-                .sender
-                .get_code_at(allowed.address)
-                .await
-                .map_err(not_sent("reading the escrow's code"))?;
+            let code = self.rpc().provider().get_code_at(allowed.address).await;
+            let code = code.map_err(|_| ChainFault::NoCode {
+                address: allowed.address,
+                chain_id: self.chain_id,
+            });
+            let code = code.map_err(ChainError::from)?;
             let offered = keccak256(&code);
             if offered != expected {
                 return Err(LimitExceeded::EscrowCode {
@@ -183,14 +160,14 @@ impl Chain {
         escrow: &Escrow,
         id: ChannelId,
     ) -> Result<Option<OnChain>, ChainError> {
-        let head = self.rpc.head().await?;
+        let head = self.rpc().head().await?;
         let found = escrow.channel_at(id, head.hash).await?;
         Ok(found.map(|(terms, state)| OnChain { terms, state }))
     }
 
     /// The time of the newest block, in Unix seconds.
     pub(crate) async fn now(&self) -> Result<u64, ChainError> {
-        Ok(self.rpc.head().await?.timestamp.0)
+        Ok(self.rpc().head().await?.timestamp.0)
     }
 
     /// The channels that this payer ever opened in the escrow, from a block on.
@@ -199,13 +176,18 @@ impl Chain {
         escrow: &Escrow,
         from_block: u64,
     ) -> Result<Vec<OpenedChannel>, ChainError> {
-        Ok(escrow.channels_of_payer(self.payer, from_block).await?)
+        Ok(escrow.channels_of_payer(self.payer(), from_block).await?)
     }
 
     /// What the payer holds of a token.
     pub(crate) async fn balance(&self, token: Address) -> Result<Amount, ChainError> {
-        self.ask_token(token, &IToken::balanceOfCall { account: self.payer })
-            .await
+        self.ask_token(
+            token,
+            &IToken::balanceOfCall {
+                account: self.payer(),
+            },
+        )
+        .await
     }
 
     /// Lets the escrow pull `amount`, unless it already may.
@@ -216,72 +198,93 @@ impl Chain {
         amount: Amount,
     ) -> Result<(), ChainError> {
         let call = IToken::allowanceCall {
-            owner: self.payer,
+            owner: self.payer(),
             spender: escrow.address(),
         };
         if self.ask_token(token, &call).await? >= amount {
             return Ok(());
         }
         let doing = "approving the deposit";
-        let hash = self.send(escrow.calls().approve(token, amount), doing).await?;
-        self.mined(hash, doing).await.map(drop)
-    }
-
-    /// Broadcasts a call and gives its transaction.
-    pub(crate) async fn send(&self, call: Call, doing: &'static str) -> Result<B256, ChainError> {
-        let _turn = self.sending.lock().await;
-        let mut request = TransactionRequest::default().input(call.input.into());
-        request.to = call.to.map(Into::into);
-        let pending = self
-            .sender
-            .send_transaction(request)
+        self.act(&escrow.calls().approve(token, amount), doing)
             .await
-            .map_err(not_sent(doing))?;
-        Ok(*pending.tx_hash())
-    }
-
-    /// Whether the node knows a transaction, mined or waiting.
-    pub(crate) async fn knows(&self, hash: B256) -> Result<bool, ChainError> {
-        let found = self.sender.get_transaction_by_hash(hash).await;
-        Ok(found.map_err(not_sent("looking up a transaction"))?.is_some())
+            .map(drop)
     }
 
     /// The newest block's number.
     pub(crate) async fn head(&self) -> Result<u64, ChainError> {
-        Ok(self.rpc.head().await?.number)
+        Ok(self.rpc().head().await?.number)
     }
 
-    /// Waits until a transaction is mined, and gives its receipt if it had its effect.
-    pub(crate) async fn mined(
+    /// Prices and signs a call; nothing is sent. The caller holds `sending` until it is broadcast.
+    pub(crate) async fn prepare(
         &self,
-        hash: B256,
+        call: &Call,
         doing: &'static str,
-    ) -> Result<TransactionReceipt, ChainError> {
-        let wait = async {
-            loop {
-                // A failing node is asked again until the time is up: the transaction may well be mined.
-                if let Ok(Some(receipt)) = self.sender.get_transaction_receipt(hash).await {
-                    return receipt;
-                }
-                tokio::time::sleep(RECEIPT_PAUSE).await;
-            }
+    ) -> Result<(Envelope, Nonce), ChainError> {
+        let prepared = async {
+            let quote = self.sender.quote(call).await?;
+            let nonce = self.sender.next_nonce().await?;
+            Ok((self.sender.prepare(&quote, &nonce).await?, nonce))
         };
-        let waited = tokio::time::timeout(Duration::from_secs(MINED_SECONDS_MAX), wait).await;
-        let receipt = waited.map_err(|_| ChainError::NotMined { doing, hash })?;
-        if !receipt.status() {
-            return Err(ChainError::Reverted { doing, hash });
-        }
-        Ok(receipt)
+        prepared.await.map_err(ChainError::send(doing))
     }
 
-    /// Broadcasts a call and waits for it.
-    pub(crate) async fn act(
+    /// Sends an envelope; sending it again is harmless. False when another transaction has its nonce, so that it can
+    /// never land.
+    pub(crate) async fn broadcast(
         &self,
-        call: Call,
+        envelope: &Envelope,
         doing: &'static str,
-    ) -> Result<TransactionReceipt, ChainError> {
-        let hash = self.send(call, doing).await?;
-        self.mined(hash, doing).await
+    ) -> Result<bool, ChainError> {
+        match self.sender.broadcast(envelope).await {
+            Ok(Broadcast::NonceTaken) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(fault) => Err(ChainError::send(doing)(fault)),
+        }
+    }
+
+    /// Remembers the nonce of an envelope of an earlier run.
+    pub(crate) fn resume_after(&self, envelope: &Envelope) {
+        self.sender.resume_after(envelope.nonce);
+    }
+
+    /// Waits until a transaction is mined, and gives what it did if it had its effect.
+    pub(crate) async fn mined(&self, hash: B256, doing: &'static str) -> Result<Landed, ChainError> {
+        let deadline = Instant::now() + Duration::from_secs(MINED_SECONDS_MAX);
+        let fault = match self.sender.wait(hash, deadline).await {
+            Outcome::Landed(landed) if landed.success => return Ok(landed),
+            Outcome::Landed(_) => SendFault::Reverted(hash),
+            Outcome::Pending | Outcome::NotSeen => SendFault::Unknown(hash),
+        };
+        Err(ChainError::send(doing)(fault))
+    }
+
+    /// Sends a call that may be sent again without harm, and waits for it.
+    pub(crate) async fn act(&self, call: &Call, doing: &'static str) -> Result<(B256, Landed), ChainError> {
+        let envelope = {
+            let _turn = self.sending.lock().await;
+            let (envelope, nonce) = self.prepare(call, doing).await?;
+            self.leave(&envelope, nonce, doing).await?;
+            envelope
+        };
+        Ok((envelope.hash, self.mined(envelope.hash, doing).await?))
+    }
+
+    /// Broadcasts for the first time. The nonce stays taken unless the node certainly refused.
+    pub(crate) async fn leave(
+        &self,
+        envelope: &Envelope,
+        nonce: Nonce,
+        doing: &'static str,
+    ) -> Result<(), ChainError> {
+        let sent = self.broadcast(envelope, doing).await;
+        if !sent.as_ref().is_err_and(ChainError::is_refusal) {
+            nonce.keep();
+        }
+        if !sent? {
+            return Err(ChainError::send(doing)(SendFault::NonceTaken(envelope.hash)));
+        }
+        Ok(())
     }
 
     async fn ask_token<C: SolCall<Return = U256>>(
@@ -290,29 +293,12 @@ impl Chain {
         call: &C,
     ) -> Result<Amount, ChainError> {
         let latest = alloy::eips::BlockId::latest();
-        let answer = self.rpc.call_at(token, call, latest).await?;
+        let answer = self.rpc().call_at(token, call, latest).await?;
         let answer = answer.ok_or(ChainFault::NoCode {
             address: token,
             chain_id: self.chain_id,
         })?;
         // More than 128 bits can hold is more than any channel can.
         Ok(Amount::new(u128::try_from(answer).unwrap_or(u128::MAX)))
-    }
-}
-
-/// The logs of a receipt.
-pub(crate) fn logs(receipt: &TransactionReceipt) -> &[Log] {
-    receipt.inner.logs()
-}
-
-fn not_sent(doing: &'static str) -> impl Fn(TransportError) -> ChainError {
-    move |error| {
-        // The transport's own words may hold the endpoint's URL, and that a key (threat K1).
-        let cause = match error {
-            RpcError::ErrorResp(payload) => payload.message.to_string(),
-            RpcError::Transport(_) => "the node cannot be reached".to_owned(),
-            _ => "the node's answer cannot be understood".to_owned(),
-        };
-        ChainError::NotSent { doing, cause }
     }
 }

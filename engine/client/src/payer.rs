@@ -72,11 +72,20 @@ impl Payer {
     ) -> Result<Self, Error> {
         let state = Arc::new(StateDir::take(state_dir, signer.address())?);
         let records = state.load()?;
+        let chain = Chain::connect(&signer, rpc_url).await?;
+        for record in &records {
+            let pending = record.pending_top_up.as_ref().map(|pending| &pending.envelope);
+            record
+                .open_envelope
+                .iter()
+                .chain(pending)
+                .for_each(|envelope| chain.resume_after(envelope));
+        }
         let purse =
             |record: ChannelRecord| (record.channel, Arc::new(Purse::new(record, Arc::clone(&state))));
         let purses = records.into_iter().map(purse).collect();
         let core = Core {
-            chain: Chain::connect(&signer, rpc_url).await?,
+            chain,
             pen: Pen::new(signer),
             run: Arc::new(RunTotal::new(limits.max_total)),
             limits,

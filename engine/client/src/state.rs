@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use weir_chain::Envelope;
 use weir_core::{Amount, ChannelId, Cumulative, Terms};
 
 /// Version of the files' format.
@@ -55,15 +56,13 @@ pub enum Stage {
 }
 
 /// A top-up that may or may not be mined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingTopUp {
     /// What it adds.
     pub amount: Amount,
-    /// The deposit on the chain before it.
-    pub deposit_before: Cumulative,
-    /// Its transaction, once known.
-    pub hash: Option<B256>,
+    /// Its transaction, signed: it is sent as it is until it is mined or can never be.
+    pub envelope: Envelope,
 }
 
 /// Everything kept about one channel. Amounts are base units, spelled as decimal strings.
@@ -88,6 +87,8 @@ pub struct ChannelRecord {
     pub stage: Stage,
     /// The newest block when it was planned: its open is in a later one.
     pub planned_at_block: u64,
+    /// The signed transaction that is to open it, until it is mined.
+    pub open_envelope: Option<Envelope>,
     /// The transaction that opened it, once known.
     pub open_hash: Option<B256>,
     /// The deposit: planned while opening, then as last seen on the chain.
@@ -123,6 +124,7 @@ impl ChannelRecord {
             origin: None,
             stage: Stage::Opening,
             planned_at_block: 0,
+            open_envelope: None,
             open_hash: None,
             deposit,
             signed: Cumulative::ZERO,

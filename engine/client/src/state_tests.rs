@@ -28,10 +28,17 @@ fn a_channel_is_read_back_as_it_was_written() {
     first.signed = Cumulative::new(u128::MAX);
     first.stage = Stage::Live;
     first.salt = Some(B256::repeat_byte(9));
+    let envelope = Envelope {
+        nonce: 3,
+        hash: B256::repeat_byte(5),
+        raw: vec![1, 2, 3].into(),
+        gas_limit: 4,
+        max_fee_per_gas: u128::from(u64::MAX),
+        to: None,
+    };
     let top_up = PendingTopUp {
         amount: Amount::new(5),
-        deposit_before: Cumulative::new(7),
-        hash: None,
+        envelope,
     };
     first.pending_top_up = Some(top_up);
     state.save(&first).unwrap();
