@@ -1,6 +1,7 @@
 //! One escrow on one chain, checked once, then read at blocks named by their hash.
 
 use crate::bindings::IChannelEscrow::{self, ChannelOpened};
+use crate::bindings::IToken;
 use crate::calls::EscrowCalls;
 use crate::fault::ChainFault;
 use crate::rpc::Rpc;
@@ -139,6 +140,15 @@ impl Escrow {
     /// [`ChainFault::Rpc`].
     pub async fn listed_tokens(&self) -> Result<Vec<Address>, ChainFault> {
         self.ask(&IChannelEscrow::listedTokensCall {}).await
+    }
+
+    /// What `account` holds of `token` at the newest block.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`].
+    pub async fn token_balance(&self, token: Address, account: Address) -> Result<U256, ChainFault> {
+        let call = IToken::balanceOfCall { account };
+        Ok(self.rpc.call_at(token, &call, BlockId::latest()).await?.unwrap_or(U256::ZERO))
     }
 
     /// What `payer` can collect as refused refund pushes of `token`.

@@ -85,6 +85,15 @@ impl Rpc {
         id.map_err(ChainFault::rpc("reading the chain id"))
     }
 
+    /// How many transactions of an account are mined.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`].
+    pub async fn transaction_count(&self, account: Address) -> Result<u64, ChainFault> {
+        let count = self.provider.get_transaction_count(account).await;
+        count.map_err(ChainFault::rpc("counting an account's transactions"))
+    }
+
     /// The newest block that the node has.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The command line: one enum of commands; each command's arguments stand beside its code.
 
-use crate::commands::{check_config, deploy};
+use crate::commands::{dev, check_config, deploy, serve};
 use clap::{Parser, Subcommand};
 
 /// Everything went well.
@@ -40,12 +40,13 @@ pub struct Global {
     pub verbose: u8,
 }
 
-/// The commands.
+/// The commands. What the help says of each stands on its arguments: a comment here would replace it.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
 pub enum Command {
-    /// Check a configuration and print what is in force
+    Dev(dev::Dev),
+    Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
-    /// Deploy the escrow contract
     Deploy(deploy::Deploy),
 }
 
@@ -57,6 +58,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("\nExamples:\n"), "{help}");
+        }
     }
 
     #[test]

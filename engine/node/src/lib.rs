@@ -4,6 +4,9 @@
 //! |---|---|
 //! | [`cli`], [`commands`] | the command line; one module per command |
 //! | [`config`], [`keys`] | `weir.toml`, and the secrets that it names |
+//! | [`serve`] | puts the parts together and takes them apart |
+//! | [`gateway`] | HTTP in front of the seller's service: challenge, credential, sale, receipt |
+//! | [`operator`] | the API that the operator's commands speak to |
 //! | [`dev`] | a devnet: anvil and a sample service |
 //! | [`table`], [`logging`] | what people and machines get to read |
 
@@ -11,6 +14,9 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod dev;
+pub mod gateway;
 pub mod keys;
 pub mod logging;
+pub mod operator;
+pub mod serve;
 pub mod table;

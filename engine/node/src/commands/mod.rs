@@ -2,6 +2,8 @@
 
 pub mod check_config;
 pub mod deploy;
+pub mod dev;
+pub mod serve;
 
 use crate::cli::{Cli, Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, Global};
 use crate::config::ConfigErrors;
@@ -61,6 +63,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let output = Output { json };
     let done = match cli.command {
         Command::CheckConfig(command) => command.run(output),
+        Command::Dev(command) => block_on(command.run(output)),
+        Command::Serve(command) => block_on(command.run(output)),
         Command::Deploy(command) => block_on(command.run(output)),
     };
     match done {

@@ -23,6 +23,9 @@ pub struct Serve {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = config::FILE)]
     pub config: PathBuf,
+    /// End when standard input is closed, as it is when the program that started this one ends
+    #[arg(long)]
+    pub until_stdin_closes: bool,
 }
 
 impl From<ServeFault> for Failure {
@@ -41,7 +44,7 @@ impl Serve {
     /// The daemon could not start, or a part failed that it cannot do without.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
         let config = Config::read(&self.config)?;
-        let mut ended = Ended::listen()?;
+        let mut ended = Ended::listen(self.until_stdin_closes)?;
         let running = tokio::select! {
             started = serve::start(&config) => started?,
             () = ended.wait() => return Ok(()),
@@ -71,22 +74,42 @@ impl Serve {
 pub(super) struct Ended {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    stdin: Option<tokio::sync::oneshot::Receiver<()>>,
 }
 
 impl Ended {
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub(super) fn listen(until_stdin_closes: bool) -> Result<Self, Failure> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(Failure::failed)?,
             terminate: signal(SignalKind::terminate()).map_err(Failure::failed)?,
+            stdin: until_stdin_closes.then(stdin_closed),
         })
     }
 
     pub(super) async fn wait(&mut self) {
+        let stdin = async {
+            match &mut self.stdin {
+                Some(closed) => drop(closed.await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = stdin => {}
         }
     }
+}
+
+/// Hears of the end of standard input, on a thread that may block on it.
+fn stdin_closed() -> tokio::sync::oneshot::Receiver<()> {
+    let (closed, hears) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // A fault means that nothing more will come either.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    hears
 }
 
 fn announce(config: &Config, running: &Running, output: Output) {

@@ -35,14 +35,19 @@ fn web_url(text: &str) -> Result<Url, UrlError> {
 }
 
 /// The base URL of the service behind the gateway.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamUrl(Url);
 
 impl UpstreamUrl {
     /// The URL, without a slash at its end: a request's path is appended as it is.
     pub fn as_str(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
+    }
+}
+
+impl Serialize for UpstreamUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -2,4 +2,6 @@
 
 pub mod accounts;
 pub mod anvil;
+pub mod demo;
+pub mod devnet;
 pub mod upstream;

@@ -28,7 +28,12 @@ pub struct Denied {
 
 impl From<Problem> for Denied {
     fn from(problem: Problem) -> Self {
-        Self { problem, retry_after_seconds: None }
+        // What is unavailable now may come: say when to ask again.
+        let retry_after_seconds = (problem.status() == 503).then_some(BUSY_RETRY_SECONDS);
+        Self {
+            problem,
+            retry_after_seconds,
+        }
     }
 }
 

@@ -143,7 +143,14 @@ impl Gateway {
             Err(error) => return self.deny(Problem::from(&error).into(), route, price, None),
         };
         match self.pay(request, credential, route).await {
-            Ok(response) => response,
+            Ok(mut response) => {
+                // The next request's challenge comes with this answer, which spares the payer an unpaid round trip.
+                let now = self.inner.till.clock().now();
+                if let Ok(challenge) = self.inner.offers.challenge(route, price, None, now) {
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+                }
+                response
+            }
             Err(denied) => self.deny(denied, route, price, None),
         }
     }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
 use weir_core::{ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::problem::Problem;
-use weir_protocol::rails::{EvmSession, Judged, LowerCumulative, Rail};
+use weir_protocol::rails::{EvmSession, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
 use weir_store::Durable;
 use weir_till::books::UsedCredential;
@@ -21,6 +21,10 @@ use weir_till::{Adoption, Answer, ChargeOn, No, Order, Paid, Sale, Settled, Sigh
 
 /// How long a close waits for its transaction before the client is told to come back.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(30);
+
+/// How long an open or a top-up waits until our node has its transaction, and how often it is asked.
+pub const MINED_WAIT: Duration = Duration::from_secs(15);
+const MINED_POLL: Duration = Duration::from_millis(250);
 
 /// How long a top-up waits until our watcher has seen its deposit too.
 pub const DEPOSIT_WAIT: Duration = Duration::from_secs(20);
@@ -95,10 +99,18 @@ impl Gateway {
         }
         // No credit on what we cannot watch: an open is refused while the view is old.
         self.inner.till.must_be_fresh()?;
-        self.inner.evidence.look(evidence).await.map_err(|trouble| {
-            tracing::warn!(%trouble, "a transaction could not be looked up");
-            Denied::chain_trouble("the chain cannot be read now; send the same credential again")
-        })
+        let deadline = tokio::time::Instant::now() + MINED_WAIT;
+        loop {
+            let sight = self.inner.evidence.look(evidence).await.map_err(|trouble| {
+                tracing::warn!(%trouble, "a transaction could not be looked up");
+                Denied::chain_trouble("the chain cannot be read now; send the same credential again")
+            })?;
+            // Our node may lag behind the payer's; a moment here spares the payer a second try.
+            if sight.seen != Seen::NotMined || tokio::time::Instant::now() >= deadline {
+                return Ok(sight);
+            }
+            tokio::time::sleep(MINED_POLL).await;
+        }
     }
 
     async fn buy(&self, visit: Visit<'_>, voucher: Voucher<Claimed>, opens: bool) -> Result<Response<Body>, Denied> {

@@ -1,0 +1,154 @@
+//! `weir dev`.
+
+use super::Failure;
+use super::serve::Ended;
+use crate::dev::demo::{self, Summary};
+use crate::dev::devnet::{ANSWER_PRICE, Devnet, MAX_DEPOSIT};
+use crate::table::{Output, Table};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Vouchers a second on one channel of the devnet: a person at a keyboard and a benchmark both fit.
+const VOUCHERS_PER_SECOND: u32 = 100_000;
+
+/// Bring up a devnet, or run the demonstration on one
+///
+/// Starts a chain (anvil), deploys a test token and the escrow, starts a sample service and the daemon before it, and
+/// prints how to pay. Everything ends with Ctrl-C. With --demo, payers then open channels, pay for answers, top up and
+/// close, all at once, and every base unit is accounted for on the chain.
+///
+/// Examples:
+///   weir dev
+///   weir dev --demo
+///   weir dev --demo --payers 5 --units 100 --summary summary.json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Dev {
+    /// Run the demonstration and end
+    #[arg(long)]
+    pub demo: bool,
+    /// How many payers are funded
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub payers: u32,
+    /// How many answers each payer of the demonstration buys
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub units: u64,
+    /// Where the demonstration's summary is written
+    #[arg(long, value_name = "FILE", default_value = "target/demo/summary.json")]
+    pub summary: PathBuf,
+    /// Write a JSON file with all addresses once everything answers
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+impl Dev {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A part could not be started, or the demonstration did not come out even.
+    pub async fn run(self, output: Output) -> Result<(), Failure> {
+        let mut ended = Ended::listen(false)?;
+        let devnet = tokio::select! {
+            devnet = Devnet::start(self.payers, VOUCHERS_PER_SECOND) => devnet?,
+            () = ended.wait() => return Ok(()),
+        };
+        if let Some(file) = &self.ready_file {
+            write_json(file, &ready(&devnet))?;
+        }
+        if !self.demo {
+            if output.json {
+                output.json(&ready(&devnet));
+            } else {
+                output.text(&invitation(&devnet));
+            }
+            ended.wait().await;
+            return Ok(());
+        }
+        output.text(&format!(
+            "{} payers buy {} answers each at {ANSWER_PRICE} base units; the daemon is a process of its own at {}",
+            self.payers, self.units, devnet.daemon.gateway
+        ));
+        let summary = tokio::select! {
+            summary = demo::run(&devnet, self.units, !output.json) => summary?,
+            () = ended.wait() => return Ok(()),
+        };
+        write_json(&self.summary, &summary)?;
+        report(output, &summary);
+        if summary.conserved { Ok(()) } else { Err(Failure::failed("the amounts do not come out even")) }
+    }
+}
+
+fn report(output: Output, summary: &Summary) {
+    if output.json {
+        return output.json(summary);
+    }
+    let mut table = Table::new(&["what", ">how much"]);
+    let rows = [
+        ("payers", summary.payers.to_string()),
+        ("vouchers accepted", summary.vouchers_accepted.to_string()),
+        ("paid units", summary.paid_units.to_string()),
+        ("on-chain transactions", summary.onchain_transactions.to_string()),
+        ("of which settlements", summary.settlement_transactions.to_string()),
+        ("gas per channel closed", summary.gas_per_channel_closed.to_string()),
+        ("deposited (chain)", summary.deposited.to_string()),
+        ("captured (chain)", summary.captured.to_string()),
+        ("refunded (chain)", summary.refunded.to_string()),
+        ("delivered (payers)", summary.delivered.to_string()),
+        ("payment p50, µs", summary.accept_p50_us.to_string()),
+        ("payment p99, µs", summary.accept_p99_us.to_string()),
+        ("seconds", summary.seconds.to_string()),
+    ];
+    for (what, how_much) in rows {
+        table.row([what.to_owned(), how_much]);
+    }
+    output.text(&table.to_string());
+    output.text(if summary.conserved {
+        "conserved: every base unit is accounted for on-chain: captured = delivered, deposited = captured + refunded"
+    } else {
+        "NOT conserved: the amounts above do not come out even"
+    });
+}
+
+fn ready(devnet: &Devnet) -> serde_json::Value {
+    json!({
+        "rpc_url": devnet.rpc_url(),
+        "chain_id": devnet.deployed.chain_id,
+        "escrow": devnet.deployed.escrow.to_string(),
+        "token": devnet.token.to_string(),
+        "paid_url": devnet.paid_url(),
+        "operator_url": devnet.daemon.operator,
+        "payer_keys": devnet.payers.iter().map(crate::keys::SecretKey::expose_hex).collect::<Vec<_>>(),
+    })
+}
+
+fn invitation(devnet: &Devnet) -> String {
+    let key = devnet.payers.first().map(crate::keys::SecretKey::expose_hex).unwrap_or_default();
+    format!(
+        "a devnet is up; Ctrl-C ends it\n\n  chain     {}  (id {})\n  escrow    {}\n  token     {}  (worthless, 6 decimals)\n  \
+         gateway   {}\n  operator  {}\n\npay for an answer (this key is worthless):\n\n  WEIR_PAYER_KEY={key} weir pay '{}' \
+         --rpc-url {} --escrow {} --token {} --max-price {ANSWER_PRICE} --max-deposit {MAX_DEPOSIT}\n\nlook at what came \
+         in:\n\n  weir channels --operator {}\n",
+        devnet.rpc_url(),
+        devnet.deployed.chain_id,
+        devnet.deployed.escrow,
+        devnet.token,
+        devnet.daemon.gateway,
+        devnet.daemon.operator,
+        devnet.paid_url(),
+        devnet.rpc_url(),
+        devnet.deployed.escrow,
+        devnet.token,
+        devnet.daemon.operator,
+    )
+}
+
+/// Written whole or not at all: whoever waits for the file never reads half of it.
+fn write_json(file: &Path, value: &impl serde::Serialize) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::failed(format_args!("{}: {error}", file.display()));
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    let beside = file.with_extension("tmp");
+    std::fs::write(&beside, text + "\n").and_then(|()| std::fs::rename(&beside, file)).map_err(failed)
+}

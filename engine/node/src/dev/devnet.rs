@@ -1,0 +1,212 @@
+//! A devnet in one piece: a chain, a token, an escrow, the sample service, and the daemon in a process of its own.
+
+use crate::commands::Failure;
+use crate::commands::deploy::{Deployed, TokenCap, deploy};
+use crate::dev::accounts::account;
+use crate::dev::anvil::{Anvil, Network, Options};
+use crate::dev::upstream::Upstream;
+use crate::keys::SecretKey;
+use alloy_primitives::Address;
+use serde::Deserialize;
+use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::Instant;
+use weir_chain::deploy::{deploy_dev_token, mint};
+use weir_chain::{Rpc, Sender};
+use weir_core::Amount;
+use weir_core::terms::EVM_DOMAIN_NAME;
+
+/// The most that one channel may hold on the devnet, in base units.
+pub const MAX_DEPOSIT: Amount = Amount::new(1_000_000_000);
+/// What every payer gets, in base units.
+pub const PAYER_FUNDS: Amount = Amount::new(1_000_000_000_000);
+/// The price of one answer, in base units.
+pub const ANSWER_PRICE: Amount = Amount::new(100);
+/// The deposit suggested for a `GET`, in base units.
+pub const DEPOSIT_LARGE: Amount = Amount::new(60_000);
+/// The deposit suggested for a `POST`, in base units: five hundred answers need one more.
+pub const DEPOSIT_SMALL: Amount = Amount::new(40_000);
+/// How long each transaction of the set-up may take.
+const SETUP: Duration = Duration::from_secs(60);
+/// How long the daemon may take until it answers.
+const DAEMON_START: Duration = Duration::from_secs(60);
+
+/// The account that deploys; the next one is the payee, and the payers follow.
+const DEPLOYER: u32 = 0;
+const PAYEE: u32 = 1;
+const FIRST_PAYER: u32 = 2;
+
+/// A devnet that is up; dropping it ends all its processes and deletes its files.
+pub struct Devnet {
+    /// The escrow, the chain id and the token.
+    pub deployed: Deployed,
+    /// The token.
+    pub token: Address,
+    /// Who is paid.
+    pub payee: Address,
+    /// The payers' keys, funded.
+    pub payers: Vec<SecretKey>,
+    /// Where the daemon answers.
+    pub daemon: Daemon,
+    /// Its files.
+    pub files: TempDir,
+    rpc_url: String,
+    _upstream: Upstream,
+    _chain: Anvil,
+}
+
+/// The daemon's process.
+pub struct Daemon {
+    process: Child,
+    /// Where payers connect.
+    pub gateway: String,
+    /// Where the operator's commands connect.
+    pub operator: String,
+}
+
+#[derive(Deserialize)]
+struct Announced {
+    gateway: String,
+    operator: String,
+}
+
+impl Devnet {
+    /// Brings everything up, with so many funded payers.
+    ///
+    /// # Errors
+    /// A part could not be started; those that were are ended again.
+    pub async fn start(payers: u32, vouchers_per_second: u32) -> Result<Self, Failure> {
+        let options = Options { network: Network::Evm, accounts: FIRST_PAYER + payers, ..Options::default() };
+        let chain = Anvil::start(options).await.map_err(Failure::failed)?;
+        let key = |index| account(index).ok_or_else(|| Failure::failed("a devnet account cannot be derived"));
+        let rpc = Rpc::new(chain.url()).map_err(Failure::failed)?;
+        let deployer = Sender::connect(rpc.clone(), key(DEPLOYER)?.signer().clone()).await.map_err(Failure::failed)?;
+        let token = deploy_dev_token(&deployer, Instant::now() + SETUP).await.map_err(Failure::failed)?;
+        let caps = [TokenCap { token, cap: MAX_DEPOSIT }];
+        let deployed = deploy(&deployer, EVM_DOMAIN_NAME, &caps).await?;
+        let payers: Vec<SecretKey> = (FIRST_PAYER..FIRST_PAYER + payers).map(key).collect::<Result<_, _>>()?;
+        let mints = payers.iter().map(|payer| fund(&deployer, token, payer.address()));
+        futures_util::future::try_join_all(mints).await?;
+        let upstream = Upstream::start((Ipv4Addr::LOCALHOST, 0).into()).await.map_err(Failure::failed)?;
+        let files = tempfile::Builder::new().prefix("weir-dev-").tempdir().map_err(Failure::failed)?;
+        let payee = key(PAYEE)?;
+        let config = write_config(files.path(), &deployed, chain.url(), &upstream, &payee, vouchers_per_second)?;
+        let daemon = Daemon::start(&config)?;
+        Ok(Self {
+            deployed,
+            token,
+            payee: payee.address(),
+            payers,
+            daemon,
+            files,
+            rpc_url: chain.url().to_owned(),
+            _upstream: upstream,
+            _chain: chain,
+        })
+    }
+
+    /// The chain's RPC.
+    pub fn rpc_url(&self) -> &str {
+        &self.rpc_url
+    }
+
+    /// Where one answer is sold.
+    pub fn paid_url(&self) -> String {
+        format!("{}/v1/answer?q=why", self.daemon.gateway)
+    }
+}
+
+async fn fund(deployer: &Sender, token: Address, payer: Address) -> Result<(), Failure> {
+    let landed = deployer.land(&mint(token, payer, PAYER_FUNDS), Instant::now() + SETUP).await;
+    landed.map(drop).map_err(Failure::failed)
+}
+
+fn write_config(
+    folder: &Path,
+    deployed: &Deployed,
+    rpc_url: &str,
+    upstream: &Upstream,
+    payee: &SecretKey,
+    vouchers_per_second: u32,
+) -> Result<PathBuf, Failure> {
+    let key_file = folder.join("payee-key");
+    payee.save(&key_file).map_err(Failure::failed)?;
+    let route = |method: &str, deposit: Amount| {
+        format!(
+            "[[route]]\npath = \"/v1/answer\"\nmethods = [\"{method}\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\n\
+             suggested_deposit = \"{deposit}\"\n"
+        )
+    };
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\nrealm = \"weir-dev\"\ndata_dir = {:?}\n\
+         vouchers_per_second = {vouchers_per_second}\n\n[operator]\nlisten = \"127.0.0.1:0\"\n\n\
+         {}payee_key_file = {key_file:?}\npoll_ms = 250\n\n{}\n{}\n[[route]]\npath = \"/health\"\nfree = true\n",
+        upstream.url(),
+        folder.join("data"),
+        deployed.chain_section(rpc_url),
+        route("GET", DEPOSIT_LARGE),
+        route("POST", DEPOSIT_SMALL),
+    );
+    let file = folder.join("weir.toml");
+    std::fs::write(&file, text).map_err(Failure::failed)?;
+    Ok(file)
+}
+
+impl Daemon {
+    /// Starts `weir serve` in a process of its own and waits until it answers. It ends with us: it reads our end of a
+    /// pipe on its standard input.
+    ///
+    /// # Errors
+    /// It could not be started, or ended before it answered.
+    pub fn start(config: &Path) -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(Failure::failed)?;
+        let mut process = Command::new(program)
+            .args(["--json", "serve", "--until-stdin-closes", "--config"])
+            .arg(config)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(Failure::failed)?;
+        let Some(stdout) = process.stdout.take() else { return Err(Failure::failed("the daemon has no output")) };
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut document = String::new();
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                document.push_str(&line);
+                if let Ok(announced) = serde_json::from_str::<Announced>(&document) {
+                    let _ = tell.send(announced);
+                    document.clear();
+                }
+            }
+        });
+        let announced = told.recv_timeout(DAEMON_START);
+        let mut daemon = Self { process, gateway: String::new(), operator: String::new() };
+        let Ok(Announced { gateway, operator }) = announced else {
+            return Err(Failure::failed(match daemon.process.try_wait() {
+                Ok(Some(status)) => format!("the daemon ended with {status} before it answered"),
+                _ => format!("the daemon did not answer within {DAEMON_START:?}"),
+            }));
+        };
+        (daemon.gateway, daemon.operator) = (gateway, operator);
+        Ok(daemon)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Closing the pipe asks it to end in order; it is given its time.
+        drop(self.process.stdin.take());
+        for _ in 0..100 {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
