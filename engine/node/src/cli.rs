@@ -69,6 +69,14 @@ mod tests {
     }
 
     #[test]
+    fn every_command_shows_examples() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("\nExamples:\n"), "{help}");
+        }
+    }
+
+    #[test]
     fn global_options_stand_before_or_after_the_command() {
         for line in [
             ["weir", "--json", "check-config", "-v"],

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 /// Check a configuration and print what is in force
 ///
-/// Reads the file, checks every key and the files that it names, and prints the configuration with all defaults
-/// filled in. Nothing is started, written or sent, and no secret is printed.
+/// Reads the file, checks every key and the files that it names, and prints the configuration with
+/// all defaults filled in. Nothing is started, written or sent, and no secret is printed.
 ///
 /// Examples:
 ///   weir check-config

@@ -22,9 +22,9 @@ const INCLUSION_SECONDS_MAX: u64 = 300;
 
 /// Deploy the escrow contract
 ///
-/// The contract has no owner and can't be changed: its domain name, its tokens and the most that one channel may
-/// hold of each are for good. Afterwards it is read back and checked, and the [chain] section for weir.toml is
-/// printed. The deployer pays the gas and has no right in the contract.
+/// The contract has no owner and can't be changed: its domain name, its tokens and the most that
+/// one channel may hold of each are for good. Afterwards it is read back and checked, and the
+/// [chain] section for weir.toml is printed. The deployer pays the gas and has no right in it.
 ///
 /// Examples:
 ///   weir deploy --rpc-url http://127.0.0.1:8545 --key-file deployer-key --token 0xe7f1…0512=1000000000
