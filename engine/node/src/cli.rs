@@ -1,6 +1,6 @@
 //! The command line: one enum of commands; each command's arguments stand beside its code.
 
-use crate::commands::{dev, check_config, deploy, serve};
+use crate::commands::{check_config, deploy, dev, serve};
 use clap::{Parser, Subcommand};
 
 /// Everything went well.
@@ -58,14 +58,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_command_shows_examples() {
-        for command in Cli::command().get_subcommands_mut() {
-            let help = command.render_long_help().to_string();
-            assert!(help.contains("\nExamples:\n"), "{help}");
-        }
     }
 
     #[test]
