@@ -110,8 +110,15 @@ struct Operator {
 
 /// The API's routes. Without a token everybody who reaches the listener is the operator.
 pub fn router(gateway: Gateway, token: Option<Arc<str>>) -> Router {
-    let operator = Operator { till: gateway.till().clone(), settler: gateway.settler().clone(), gateway, token };
-    let health = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready));
+    let operator = Operator {
+        till: gateway.till().clone(),
+        settler: gateway.settler().clone(),
+        gateway,
+        token,
+    };
+    let health = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready));
     let operators = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/channels", get(channels))
@@ -127,7 +134,10 @@ pub fn router(gateway: Gateway, token: Option<Arc<str>>) -> Router {
 async fn ready(State(operator): State<Operator>) -> (StatusCode, String) {
     let health = operator.till.health();
     if health != Health::Healthy {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the books cannot be written\n".to_owned());
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the books cannot be written\n".to_owned(),
+        );
     }
     match operator.till.must_be_fresh() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
@@ -136,12 +146,21 @@ async fn ready(State(operator): State<Operator>) -> (StatusCode, String) {
 }
 
 async fn authorise(State(operator): State<Operator>, request: Request, next: Next) -> Response {
-    let Some(token) = &operator.token else { return next.run(request).await };
-    let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let Some(token) = &operator.token else {
+        return next.run(request).await;
+    };
+    let sent = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     if sent.is_some_and(|sent| bool::from(sent.ct_eq(token.as_bytes()))) {
         next.run(request).await
     } else {
-        (StatusCode::UNAUTHORIZED, "the operator's bearer token is missing or wrong\n").into_response()
+        (
+            StatusCode::UNAUTHORIZED,
+            "the operator's bearer token is missing or wrong\n",
+        )
+            .into_response()
     }
 }
 
@@ -165,14 +184,22 @@ impl From<No> for Failure {
 }
 
 fn read_id(text: &str) -> Result<ChannelId, Failure> {
-    text.parse().map_err(|error: weir_core::ids::ChannelIdError| Failure(StatusCode::BAD_REQUEST, error.to_string()))
+    text.parse()
+        .map_err(|error: weir_core::ids::ChannelIdError| Failure(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failure> {
     let channels = operator.till.channels().await?;
-    let uncollected = channels.iter().try_fold(Amount::ZERO, |sum, channel| sum.checked_add(channel.uncollected()));
+    let uncollected = channels.iter().try_fold(Amount::ZERO, |sum, channel| {
+        sum.checked_add(channel.uncollected())
+    });
     let latency = operator.gateway.latency();
-    let Tally { transactions, channels: channels_settled, gas_used, skipped } = operator.settler.tally();
+    let Tally {
+        transactions,
+        channels: channels_settled,
+        gas_used,
+        skipped,
+    } = operator.settler.tally();
     Ok(Json(Status {
         books: match operator.till.health() {
             Health::Healthy => "healthy".to_owned(),
@@ -198,12 +225,18 @@ async fn channels(State(operator): State<Operator>) -> Result<Json<Vec<ChannelVi
     Ok(Json(channels.iter().map(ChannelView::from).collect()))
 }
 
-async fn channel(State(operator): State<Operator>, Path(id): Path<String>) -> Result<Json<ChannelView>, Failure> {
+async fn channel(
+    State(operator): State<Operator>,
+    Path(id): Path<String>,
+) -> Result<Json<ChannelView>, Failure> {
     let answer = operator.till.read(read_id(&id)?).await?;
     Ok(Json(ChannelView::from(&answer.get().channel)))
 }
 
-async fn settle(State(operator): State<Operator>, Path(id): Path<String>) -> Result<Json<ChannelView>, Failure> {
+async fn settle(
+    State(operator): State<Operator>,
+    Path(id): Path<String>,
+) -> Result<Json<ChannelView>, Failure> {
     let id = read_id(&id)?;
     let answer = operator.till.read(id).await?;
     operator.settler.settle_now([id]);
@@ -217,8 +250,14 @@ async fn settle_all(State(operator): State<Operator>) -> Result<Json<Vec<Channel
     Ok(Json(channels.iter().map(ChannelView::from).collect()))
 }
 
-async fn close(State(operator): State<Operator>, Path(id): Path<String>) -> Result<Json<ChannelView>, Failure> {
-    let answer = operator.till.tell(read_id(&id)?, Input::BeginClose { voucher: None }).await?;
+async fn close(
+    State(operator): State<Operator>,
+    Path(id): Path<String>,
+) -> Result<Json<ChannelView>, Failure> {
+    let answer = operator
+        .till
+        .tell(read_id(&id)?, Input::BeginClose { voucher: None })
+        .await?;
     operator.settler.call();
     Ok(Json(ChannelView::from(&answer.get().channel)))
 }

@@ -1,11 +1,11 @@
 //! Puts the parts together: books, till, chain, settler, gateway, operator API; and takes them apart again.
 
 use crate::config::{self, Config, ConfigErrors};
+use crate::gateway::answer::PAYMENT_RECEIPT;
 use crate::gateway::latency::Latency;
 use crate::gateway::offer::{CHALLENGE_SECONDS, Offers, Seller};
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Price, Route, Routes};
-use crate::gateway::answer::PAYMENT_RECEIPT;
 use crate::gateway::{self, Gateway};
 use crate::operator;
 use axum::Router;
@@ -24,13 +24,11 @@ use weir_core::UnixSeconds;
 use weir_core::planner::Policy;
 use weir_protocol::{ChallengeSecret, Secrets};
 use weir_store::{Birth, Journal, StoreFault, disk};
+pub use weir_till::Recovered;
 use weir_till::facts::{BeginFault, Facts, Followed, tracked};
 use weir_till::freshness::{Budget, GraceTooShort};
 use weir_till::onchain::OnChain;
-pub use weir_till::Recovered;
-use weir_till::{
-    ChargeOn, Clock, No, Settler, SettlerConfig, SystemClock, Till, TillConfig,
-};
+use weir_till::{ChargeOn, Clock, No, Settler, SettlerConfig, SystemClock, Till, TillConfig};
 
 /// Pause between tries to reach the chain at the start, at first and at most.
 const CHAIN_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -101,9 +99,12 @@ pub async fn start(config: &Config) -> Result<Running, ServeFault> {
     let operator_listener = listen("operator.listen", config.operator.listen).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let journal = open_books(config, clock.now())?;
-    let rpc = Rpc::new(config.chain.rpc_url.expose().as_str()).map_err(|fault| ServeFault::Chain(fault.to_string()))?;
+    let rpc = Rpc::new(config.chain.rpc_url.expose().as_str())
+        .map_err(|fault| ServeFault::Chain(fault.to_string()))?;
     let escrow = reach_chain(config, &rpc).await?;
-    let budget = Budget { view_age_seconds_max: config.chain.view_age_max_seconds };
+    let budget = Budget {
+        view_age_seconds_max: config.chain.view_age_max_seconds,
+    };
     budget.fits(escrow.grace_period_seconds())?;
     let sender = until_reached(|| Sender::connect(rpc.clone(), key.signer().clone())).await?;
     let followed = Followed::read_or_begin(&*journal, &rpc).await?;
@@ -113,7 +114,12 @@ pub async fn start(config: &Config) -> Result<Running, ServeFault> {
         vouchers_per_second: config.server.vouchers_per_second,
     };
     let (till, recovered) = Till::open(till_config, Arc::clone(&journal), Arc::clone(&clock)).await?;
-    let chain = Arc::new(OnChain::new(escrow.clone(), sender, config.chain.finality_blocks, followed.born_in));
+    let chain = Arc::new(OnChain::new(
+        escrow.clone(),
+        sender,
+        config.chain.finality_blocks,
+        followed.born_in,
+    ));
     let (settler, settler_handle) = Settler::new(till.clone(), chain.clone(), settler_config(config));
     let (stop, stopped) = watch::channel(false);
     let (fail, failed) = watch::channel(None);
@@ -152,10 +158,24 @@ pub async fn start(config: &Config) -> Result<Running, ServeFault> {
     let tasks = vec![
         tokio::spawn(watcher.run(facts, until(stopped.clone()))),
         tokio::spawn(run_settler(settler, stopped.clone(), fail.clone())),
-        tokio::spawn(run_http(gateway_listener, gateway.clone().router(), stopped.clone(), fail.clone())),
+        tokio::spawn(run_http(
+            gateway_listener,
+            gateway.clone().router(),
+            stopped.clone(),
+            fail.clone(),
+        )),
         tokio::spawn(run_http(operator_listener, operator, stopped, fail)),
     ];
-    Ok(Running { gateway: addresses.0, operator: addresses.1, recovered, routes: gateway, till, stop, tasks, failed })
+    Ok(Running {
+        gateway: addresses.0,
+        operator: addresses.1,
+        recovered,
+        routes: gateway,
+        till,
+        stop,
+        tasks,
+        failed,
+    })
 }
 
 impl Running {
@@ -186,7 +206,9 @@ impl Running {
         self.stop.send_replace(true);
         for task in self.tasks {
             if tokio::time::timeout(DRAIN, task).await.is_err() {
-                tracing::warn!("a request was still under way at the shutdown; its charge stands in the books");
+                tracing::warn!(
+                    "a request was still under way at the shutdown; its charge stands in the books"
+                );
             }
         }
         self.till.close()
@@ -194,18 +216,32 @@ impl Running {
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, ServeFault> {
-    TcpListener::bind(address).await.map_err(|source| ServeFault::Listen { what, address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeFault::Listen {
+            what,
+            address,
+            source,
+        })
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, ServeFault> {
-    listener.local_addr().map_err(|error| ServeFault::System(error.to_string()))
+    listener
+        .local_addr()
+        .map_err(|error| ServeFault::System(error.to_string()))
 }
 
 fn open_books(config: &Config, now: UnixSeconds) -> Result<Arc<dyn Journal>, ServeFault> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| ServeFault::System(format!("no random numbers: {error}")))?;
     let books = config.server.data_dir.join(BOOKS_DIR);
-    Ok(disk::open(&books, Birth { unix_seconds: now.0, id })?)
+    Ok(disk::open(
+        &books,
+        Birth {
+            unix_seconds: now.0,
+            id,
+        },
+    )?)
 }
 
 /// Waits for the chain's RPC, as long as it takes; what it then says must be what was configured.
@@ -223,7 +259,9 @@ async fn reach_chain(config: &Config, rpc: &Rpc) -> Result<Escrow, ServeFault> {
     Ok(escrow)
 }
 
-async fn until_reached<T, F: Future<Output = Result<T, ChainFault>>>(ask: impl Fn() -> F) -> Result<T, ServeFault> {
+async fn until_reached<T, F: Future<Output = Result<T, ChainFault>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, ServeFault> {
     let (mut pause, longest) = CHAIN_RETRY;
     loop {
         match ask().await {
@@ -251,7 +289,8 @@ fn settler_config(config: &Config) -> SettlerConfig {
 }
 
 fn secrets(config: &Config, now: UnixSeconds) -> Result<Secrets, ServeFault> {
-    let secret = |bytes: Vec<u8>| ChallengeSecret::new(bytes).map_err(|error| ServeFault::System(error.to_string()));
+    let secret =
+        |bytes: Vec<u8>| ChallengeSecret::new(bytes).map_err(|error| ServeFault::System(error.to_string()));
     let current = secret(config.challenge_secret()?)?;
     Ok(match config.previous_challenge_secret()? {
         Some(previous) => Secrets::rotated(current, secret(previous)?, now.after(CHALLENGE_SECONDS)),
@@ -262,7 +301,11 @@ fn secrets(config: &Config, now: UnixSeconds) -> Result<Secrets, ServeFault> {
 fn routes(config: &Config) -> Routes {
     let route = |route: &config::Route| Route {
         path: route.path.clone(),
-        methods: route.methods.iter().filter_map(|method| method.parse::<Method>().ok()).collect(),
+        methods: route
+            .methods
+            .iter()
+            .filter_map(|method| method.parse::<Method>().ok())
+            .collect(),
         price: match &route.price {
             config::Price::Free { .. } => None,
             config::Price::Paid(paid) => Some(price(paid)),
@@ -291,13 +334,22 @@ fn cors(cors: &config::Cors) -> CorsLayer {
     let origins = if cors.origins.iter().any(|origin| origin.as_str() == "*") {
         AllowOrigin::any()
     } else {
-        AllowOrigin::list(cors.origins.iter().filter_map(|origin| origin.as_str().parse().ok()))
+        AllowOrigin::list(
+            cors.origins
+                .iter()
+                .filter_map(|origin| origin.as_str().parse().ok()),
+        )
     };
     let payment = ["payment-session", "accept-payment", "idempotency-key"].map(HeaderName::from_static);
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods(tower_http::cors::Any)
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT].into_iter().chain(payment).collect::<Vec<_>>())
+        .allow_headers(
+            [header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT]
+                .into_iter()
+                .chain(payment)
+                .collect::<Vec<_>>(),
+        )
         .expose_headers([header::WWW_AUTHENTICATE, header::RETRY_AFTER, PAYMENT_RECEIPT])
 }
 
@@ -318,7 +370,10 @@ async fn run_http(
     stopped: watch::Receiver<bool>,
     fail: watch::Sender<Option<String>>,
 ) {
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until(stopped)).await {
+    if let Err(error) = axum::serve(listener, router)
+        .with_graceful_shutdown(until(stopped))
+        .await
+    {
         fail.send_replace(Some(format!("a listener failed: {error}")));
     }
 }

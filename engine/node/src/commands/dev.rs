@@ -74,7 +74,11 @@ impl Dev {
         };
         write_json(&self.summary, &summary)?;
         report(output, &summary);
-        if summary.conserved { Ok(()) } else { Err(Failure::failed("the amounts do not come out even")) }
+        if summary.conserved {
+            Ok(())
+        } else {
+            Err(Failure::failed("the amounts do not come out even"))
+        }
     }
 }
 
@@ -88,8 +92,14 @@ fn report(output: Output, summary: &Summary) {
         ("vouchers accepted", summary.vouchers_accepted.to_string()),
         ("paid units", summary.paid_units.to_string()),
         ("on-chain transactions", summary.onchain_transactions.to_string()),
-        ("of which settlements", summary.settlement_transactions.to_string()),
-        ("gas per channel closed", summary.gas_per_channel_closed.to_string()),
+        (
+            "of which settlements",
+            summary.settlement_transactions.to_string(),
+        ),
+        (
+            "gas per channel closed",
+            summary.gas_per_channel_closed.to_string(),
+        ),
         ("deposited (chain)", summary.deposited.to_string()),
         ("captured (chain)", summary.captured.to_string()),
         ("refunded (chain)", summary.refunded.to_string()),
@@ -122,7 +132,11 @@ fn ready(devnet: &Devnet) -> serde_json::Value {
 }
 
 fn invitation(devnet: &Devnet) -> String {
-    let key = devnet.payers.first().map(crate::keys::SecretKey::expose_hex).unwrap_or_default();
+    let key = devnet
+        .payers
+        .first()
+        .map(crate::keys::SecretKey::expose_hex)
+        .unwrap_or_default();
     format!(
         "a devnet is up; Ctrl-C ends it\n\n  chain     {}  (id {})\n  escrow    {}\n  token     {}  (worthless, 6 decimals)\n  \
          gateway   {}\n  operator  {}\n\npay for an answer (this key is worthless):\n\n  WEIR_PAYER_KEY={key} weir pay '{}' \
@@ -150,5 +164,7 @@ fn write_json(file: &Path, value: &impl serde::Serialize) -> Result<(), Failure>
     }
     let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
     let beside = file.with_extension("tmp");
-    std::fs::write(&beside, text + "\n").and_then(|()| std::fs::rename(&beside, file)).map_err(failed)
+    std::fs::write(&beside, text + "\n")
+        .and_then(|()| std::fs::rename(&beside, file))
+        .map_err(failed)
 }

@@ -113,9 +113,15 @@ fn stdin_closed() -> tokio::sync::oneshot::Receiver<()> {
 }
 
 fn announce(config: &Config, running: &Running, output: Output) {
-    let serve::Recovered { channels, charges_committed } = running.recovered;
+    let serve::Recovered {
+        channels,
+        charges_committed,
+    } = running.recovered;
     if charges_committed > 0 {
-        tracing::warn!(charges_committed, "charges were open when the last run ended; they count as delivered");
+        tracing::warn!(
+            charges_committed,
+            "charges were open when the last run ended; they count as delivered"
+        );
     }
     if output.json {
         output.json(&json!({

@@ -10,6 +10,7 @@ use reqwest::header::HeaderMap;
 use serde::Serialize;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::sync::Barrier;
 use weir_chain::{ChainFault, Escrow};
 use weir_client::{AllowedEscrow, CloseOutcome, HttpOptions, Limits, Payer};
 use weir_core::terms::EVM_DOMAIN_NAME;
@@ -67,13 +68,20 @@ pub struct Summary {
 /// # Errors
 /// A payer could not buy or close, or the chain could not be read.
 pub async fn run(devnet: &Devnet, units: u64, show: bool) -> Result<Summary, Failure> {
-    let bars = if show { MultiProgress::new() } else { MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden()) };
+    let bars = if show {
+        MultiProgress::new()
+    } else {
+        MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden())
+    };
     let began = Instant::now();
-    let style = ProgressStyle::with_template("{prefix:>9} {bar:30} {pos:>5}/{len} {msg}").map_err(Failure::failed)?;
+    let style =
+        ProgressStyle::with_template("{prefix:>9} {bar:30} {pos:>5}/{len} {msg}").map_err(Failure::failed)?;
+    // All close together, so that the closes can share a transaction.
+    let together = Barrier::new(devnet.payers.len());
     let payers = devnet.payers.iter().enumerate().map(|(index, key)| {
         let bar = bars.add(ProgressBar::new(units).with_style(style.clone()));
         bar.set_prefix(format!("payer {}", index + 1));
-        pay(devnet, index, key, units, bar)
+        pay(devnet, (index, key), units, bar, &together)
     });
     let received = futures_util::future::try_join_all(payers).await?;
     let seconds = began.elapsed().as_secs();
@@ -84,10 +92,10 @@ pub async fn run(devnet: &Devnet, units: u64, show: bool) -> Result<Summary, Fai
 /// Every second payer asks by POST, whose suggested deposit is too small, so that it tops up once.
 async fn pay(
     devnet: &Devnet,
-    index: usize,
-    key: &SecretKey,
+    (index, key): (usize, &SecretKey),
     units: u64,
     bar: ProgressBar,
+    together: &Barrier,
 ) -> Result<Received, Failure> {
     let payer = payer(devnet, key, &devnet.files.path().join("payers")).await?;
     let url = devnet.paid_url();
@@ -96,21 +104,38 @@ async fn pay(
         let response = if index % 2 == 0 {
             payer.get(&url).await
         } else {
-            payer.request(Method::POST, &url, HeaderMap::new(), b"why".to_vec()).await
+            payer
+                .request(Method::POST, &url, HeaderMap::new(), b"why".to_vec())
+                .await
         };
-        let response = response.map_err(|error| Failure::failed(format_args!("payer {}: {error}", index + 1)))?;
+        let response =
+            response.map_err(|error| Failure::failed(format_args!("payer {}: {error}", index + 1)))?;
         if !response.status.is_success() || response.body.is_empty() || response.receipt.is_none() {
             let said = String::from_utf8_lossy(&response.body).into_owned();
-            return Err(Failure::failed(format_args!("payer {} got {} and no answer: {said}", index + 1, response.status)));
+            return Err(Failure::failed(format_args!(
+                "payer {} got {} and no answer: {said}",
+                index + 1,
+                response.status
+            )));
         }
         answers += 1;
         bar.inc(1);
     }
+    bar.set_message("waiting for the others");
+    together.wait().await;
     bar.set_message("closing");
     let closed = payer.close(&url).await.map_err(Failure::failed)?;
-    bar.finish_with_message(format!("captured {}, refunded {}", closed.captured, closed.refunded));
-    let CloseOutcome { captured, refunded, .. } = closed;
-    Ok(Received { answers, closed: Closed { captured, refunded } })
+    bar.finish_with_message(format!(
+        "captured {}, refunded {}",
+        closed.captured, closed.refunded
+    ));
+    let CloseOutcome {
+        captured, refunded, ..
+    } = closed;
+    Ok(Received {
+        answers,
+        closed: Closed { captured, refunded },
+    })
 }
 
 /// A payer of the devnet with limits that fit it.
@@ -118,15 +143,28 @@ async fn pay(
 /// # Errors
 /// Its state directory or the chain cannot be used.
 pub async fn payer(devnet: &Devnet, key: &SecretKey, state: &Path) -> Result<Payer, Failure> {
-    let escrow = AllowedEscrow { address: devnet.deployed.escrow, code_hash: None };
-    let most = DEPOSIT_LARGE.max(DEPOSIT_SMALL).checked_add(DEPOSIT_SMALL).unwrap_or(DEPOSIT_LARGE);
+    let escrow = AllowedEscrow {
+        address: devnet.deployed.escrow,
+        code_hash: None,
+    };
+    let most = DEPOSIT_LARGE
+        .max(DEPOSIT_SMALL)
+        .checked_add(DEPOSIT_SMALL)
+        .unwrap_or(DEPOSIT_LARGE);
     let limits = Limits::new(escrow, devnet.token, ANSWER_PRICE, most);
-    let http = HttpOptions { timeout: Duration::from_secs(90), ..HttpOptions::default() };
-    Payer::new(key.signer().clone(), devnet.rpc_url(), state, limits, http).await.map_err(Failure::failed)
+    let http = HttpOptions {
+        timeout: Duration::from_secs(90),
+        ..HttpOptions::default()
+    };
+    Payer::new(key.signer().clone(), devnet.rpc_url(), state, limits, http)
+        .await
+        .map_err(Failure::failed)
 }
 
 async fn status(operator: &str) -> Result<Status, Failure> {
-    let answer = reqwest::get(format!("{operator}/v1/status")).await.map_err(Failure::failed)?;
+    let answer = reqwest::get(format!("{operator}/v1/status"))
+        .await
+        .map_err(Failure::failed)?;
     answer.json().await.map_err(Failure::failed)
 }
 
@@ -137,11 +175,19 @@ async fn count(
     status: &Status,
     seconds: u64,
 ) -> Result<Summary, Failure> {
-    let escrow = Escrow::connect(devnet.rpc_url(), devnet.deployed.escrow, EVM_DOMAIN_NAME).await.map_err(Failure::failed)?;
-    let opened = escrow.channels_of_payee(devnet.payee, 0).await.map_err(Failure::failed)?;
+    let escrow = Escrow::connect(devnet.rpc_url(), devnet.deployed.escrow, EVM_DOMAIN_NAME)
+        .await
+        .map_err(Failure::failed)?;
+    let opened = escrow
+        .channels_of_payee(devnet.payee, 0)
+        .await
+        .map_err(Failure::failed)?;
     let head = escrow.rpc().head().await.map_err(Failure::failed)?;
     let ids: Vec<_> = opened.iter().map(|channel| channel.id).collect();
-    let states = escrow.channels_at(&ids, head.hash).await.map_err(Failure::failed)?;
+    let states = escrow
+        .channels_at(&ids, head.hash)
+        .await
+        .map_err(Failure::failed)?;
     let (mut deposited, mut captured, mut finalized) = (0u128, 0u128, 0u64);
     for (_, state) in states.into_iter().flatten() {
         deposited += state.deposit.base_units();
@@ -157,7 +203,10 @@ async fn count(
     for payer in &devnet.payers {
         transactions += nonce(&escrow, payer.address()).await.map_err(Failure::failed)?;
     }
-    let left = escrow.token_balance(devnet.token, devnet.deployed.escrow).await.map_err(Failure::failed)?;
+    let left = escrow
+        .token_balance(devnet.token, devnet.deployed.escrow)
+        .await
+        .map_err(Failure::failed)?;
     let conserved = captured == delivered.base_units()
         && captured == ours(|closed| closed.captured.base_units())
         && deposited == captured + refunded

@@ -80,21 +80,46 @@ impl Devnet {
     /// # Errors
     /// A part could not be started; those that were are ended again.
     pub async fn start(payers: u32, vouchers_per_second: u32) -> Result<Self, Failure> {
-        let options = Options { network: Network::Evm, accounts: FIRST_PAYER + payers, ..Options::default() };
+        let options = Options {
+            network: Network::Evm,
+            accounts: FIRST_PAYER + payers,
+            ..Options::default()
+        };
         let chain = Anvil::start(options).await.map_err(Failure::failed)?;
         let key = |index| account(index).ok_or_else(|| Failure::failed("a devnet account cannot be derived"));
         let rpc = Rpc::new(chain.url()).map_err(Failure::failed)?;
-        let deployer = Sender::connect(rpc.clone(), key(DEPLOYER)?.signer().clone()).await.map_err(Failure::failed)?;
-        let token = deploy_dev_token(&deployer, Instant::now() + SETUP).await.map_err(Failure::failed)?;
-        let caps = [TokenCap { token, cap: MAX_DEPOSIT }];
+        let deployer = Sender::connect(rpc.clone(), key(DEPLOYER)?.signer().clone())
+            .await
+            .map_err(Failure::failed)?;
+        let token = deploy_dev_token(&deployer, Instant::now() + SETUP)
+            .await
+            .map_err(Failure::failed)?;
+        let caps = [TokenCap {
+            token,
+            cap: MAX_DEPOSIT,
+        }];
         let deployed = deploy(&deployer, EVM_DOMAIN_NAME, &caps).await?;
-        let payers: Vec<SecretKey> = (FIRST_PAYER..FIRST_PAYER + payers).map(key).collect::<Result<_, _>>()?;
+        let payers: Vec<SecretKey> = (FIRST_PAYER..FIRST_PAYER + payers)
+            .map(key)
+            .collect::<Result<_, _>>()?;
         let mints = payers.iter().map(|payer| fund(&deployer, token, payer.address()));
         futures_util::future::try_join_all(mints).await?;
-        let upstream = Upstream::start((Ipv4Addr::LOCALHOST, 0).into()).await.map_err(Failure::failed)?;
-        let files = tempfile::Builder::new().prefix("weir-dev-").tempdir().map_err(Failure::failed)?;
+        let upstream = Upstream::start((Ipv4Addr::LOCALHOST, 0).into())
+            .await
+            .map_err(Failure::failed)?;
+        let files = tempfile::Builder::new()
+            .prefix("weir-dev-")
+            .tempdir()
+            .map_err(Failure::failed)?;
         let payee = key(PAYEE)?;
-        let config = write_config(files.path(), &deployed, chain.url(), &upstream, &payee, vouchers_per_second)?;
+        let config = write_config(
+            files.path(),
+            &deployed,
+            chain.url(),
+            &upstream,
+            &payee,
+            vouchers_per_second,
+        )?;
         let daemon = Daemon::start(&config)?;
         Ok(Self {
             deployed,
@@ -121,7 +146,9 @@ impl Devnet {
 }
 
 async fn fund(deployer: &Sender, token: Address, payer: Address) -> Result<(), Failure> {
-    let landed = deployer.land(&mint(token, payer, PAYER_FUNDS), Instant::now() + SETUP).await;
+    let landed = deployer
+        .land(&mint(token, payer, PAYER_FUNDS), Instant::now() + SETUP)
+        .await;
     landed.map(drop).map_err(Failure::failed)
 }
 
@@ -144,7 +171,7 @@ fn write_config(
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\nrealm = \"weir-dev\"\ndata_dir = {:?}\n\
          vouchers_per_second = {vouchers_per_second}\n\n[operator]\nlisten = \"127.0.0.1:0\"\n\n\
-         {}payee_key_file = {key_file:?}\npoll_ms = 250\n\n{}\n{}\n[[route]]\npath = \"/health\"\nfree = true\n",
+         {}payee_key_file = {key_file:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{}\n{}\n[[route]]\npath = \"/health\"\nfree = true\n",
         upstream.url(),
         folder.join("data"),
         deployed.chain_section(rpc_url),
@@ -171,7 +198,9 @@ impl Daemon {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(Failure::failed)?;
-        let Some(stdout) = process.stdout.take() else { return Err(Failure::failed("the daemon has no output")) };
+        let Some(stdout) = process.stdout.take() else {
+            return Err(Failure::failed("the daemon has no output"));
+        };
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut document = String::new();
@@ -184,7 +213,11 @@ impl Daemon {
             }
         });
         let announced = told.recv_timeout(DAEMON_START);
-        let mut daemon = Self { process, gateway: String::new(), operator: String::new() };
+        let mut daemon = Self {
+            process,
+            gateway: String::new(),
+            operator: String::new(),
+        };
         let Ok(Announced { gateway, operator }) = announced else {
             return Err(Failure::failed(match daemon.process.try_wait() {
                 Ok(Some(status)) => format!("the daemon ended with {status} before it answered"),

@@ -52,14 +52,20 @@ impl From<No> for Denied {
             No::Books(_) => "payments cannot be taken now".to_owned(),
             other => other.to_string(),
         };
-        Self { problem: Problem::blank(status.as_u16(), said), retry_after_seconds: Some(retry) }
+        Self {
+            problem: Problem::blank(status.as_u16(), said),
+            retry_after_seconds: Some(retry),
+        }
     }
 }
 
 impl Denied {
     /// Trouble with the chain: nothing is known, so nothing is judged.
     pub fn chain_trouble(said: &str) -> Self {
-        Self { problem: Problem::blank(503, said), retry_after_seconds: Some(TROUBLE_RETRY_SECONDS) }
+        Self {
+            problem: Problem::blank(503, said),
+            retry_after_seconds: Some(TROUBLE_RETRY_SECONDS),
+        }
     }
 
     /// A credential that has expired, been used or was never ours.
@@ -73,7 +79,10 @@ impl Denied {
         *response.status_mut() =
             StatusCode::from_u16(self.problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_CONTENT_TYPE));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(PROBLEM_CONTENT_TYPE),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(challenge) = challenge {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
@@ -126,6 +135,9 @@ impl Paper {
             }
             _ => tracing::error!("a receipt could not be written"),
         }
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        response.headers_mut().insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("private, no-store"),
+        );
     }
 }

@@ -26,7 +26,9 @@ pub struct Percentiles {
 
 impl Default for Latency {
     fn default() -> Self {
-        Self(Mutex::new(Histogram::new_with_bounds(1, LONGEST_MICROSECONDS, DIGITS).ok()))
+        Self(Mutex::new(
+            Histogram::new_with_bounds(1, LONGEST_MICROSECONDS, DIGITS).ok(),
+        ))
     }
 }
 
@@ -42,10 +44,12 @@ impl Latency {
     /// What was counted so far.
     pub fn percentiles(&self) -> Percentiles {
         let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        histogram.as_ref().map_or_else(Percentiles::default, |histogram| Percentiles {
-            count: histogram.len(),
-            p50: histogram.value_at_quantile(0.5),
-            p99: histogram.value_at_quantile(0.99),
-        })
+        histogram
+            .as_ref()
+            .map_or_else(Percentiles::default, |histogram| Percentiles {
+                count: histogram.len(),
+                p50: histogram.value_at_quantile(0.5),
+                p99: histogram.value_at_quantile(0.99),
+            })
     }
 }

@@ -19,10 +19,10 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Response, header};
 use std::sync::{Arc, PoisonError, RwLock};
-use weir_protocol::problem::{Problem, ProblemType};
 use tower_http::cors::CorsLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use weir_protocol::Credential;
+use weir_protocol::problem::{Problem, ProblemType};
 use weir_till::{Evidence, SettlerHandle, Till};
 
 /// Everything a request needs. Cheap to clone.
@@ -56,7 +56,9 @@ pub struct Inner {
 impl Gateway {
     /// A gateway of these parts.
     pub fn new(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The till.
@@ -104,8 +106,11 @@ impl Gateway {
             Ok(challenge) => denied.into_response(Some(challenge)),
             Err(fault) => {
                 tracing::error!(%fault, route = route.path, "no challenge could be made");
-                Denied::from(Problem::blank(500, "no payment challenge can be made for this resource"))
-                    .into_response(None)
+                Denied::from(Problem::blank(
+                    500,
+                    "no payment challenge can be made for this resource",
+                ))
+                .into_response(None)
             }
         }
     }
@@ -114,14 +119,21 @@ impl Gateway {
 async fn serve(State(gateway): State<Gateway>, request: Request) -> Response<Body> {
     let routes = gateway.routes();
     let Some(route) = routes.find(request.method(), request.uri().path()) else {
-        return Denied::from(Problem::blank(404, "no route of this service has this method and path"))
-            .into_response(None);
+        return Denied::from(Problem::blank(
+            404,
+            "no route of this service has this method and path",
+        ))
+        .into_response(None);
     };
-    let Some(price) = &route.price else { return gateway.pass_through(request).await };
+    let Some(price) = &route.price else {
+        return gateway.pass_through(request).await;
+    };
     // Half of a purchase must not be lost because the payer hung up: the work goes on in a task of its own.
     let (route, price) = (route.clone(), price.clone());
     let task = tokio::spawn(async move { gateway.sell(request, &route, &price).await });
-    task.await.unwrap_or_else(|_| Denied::from(Problem::blank(500, "the request could not be finished")).into_response(None))
+    task.await.unwrap_or_else(|_| {
+        Denied::from(Problem::blank(500, "the request could not be finished")).into_response(None)
+    })
 }
 
 impl Gateway {

@@ -47,7 +47,10 @@ pub struct Offers {
 impl Offers {
     /// Offers of a seller, bound by its secrets.
     pub fn new(seller: Seller, secrets: Secrets) -> Self {
-        Self { seller, secrets: RwLock::new(Arc::new(secrets)) }
+        Self {
+            seller,
+            secrets: RwLock::new(Arc::new(secrets)),
+        }
     }
 
     /// The seller.
@@ -83,8 +86,13 @@ impl Offers {
             description: price.description.clone(),
             opaque: Opaque::new(nonce, route.path.clone()),
         };
-        let challenge = self.secrets().sign(unbound).map_err(|error| OfferFault::Unwritable(error.to_string()))?;
-        let header = challenge.to_header().map_err(|error| OfferFault::Unwritable(error.to_string()))?;
+        let challenge = self
+            .secrets()
+            .sign(unbound)
+            .map_err(|error| OfferFault::Unwritable(error.to_string()))?;
+        let header = challenge
+            .to_header()
+            .map_err(|error| OfferFault::Unwritable(error.to_string()))?;
         HeaderValue::from_str(&header).map_err(|error| OfferFault::Unwritable(error.to_string()))
     }
 
@@ -96,7 +104,9 @@ impl Offers {
             currency: seller.token,
             recipient: seller.recipient,
             unit_type: Some(price.unit.clone()),
-            suggested_deposit: price.suggested_deposit.map(|deposit| Amount::new(deposit.base_units())),
+            suggested_deposit: price
+                .suggested_deposit
+                .map(|deposit| Amount::new(deposit.base_units())),
             description: None,
             external_id: None,
             method_details: MethodDetails {
@@ -123,7 +133,8 @@ impl Offers {
             return Err(ChallengeRefusal::Unknown);
         }
         // The price is the one that was offered, whatever the configuration says by now.
-        let request = SessionRequest::decode(&challenge.request, None).map_err(|_| ChallengeRefusal::Unknown)?;
+        let request =
+            SessionRequest::decode(&challenge.request, None).map_err(|_| ChallengeRefusal::Unknown)?;
         Ok((verified, request))
     }
 }

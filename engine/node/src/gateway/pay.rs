@@ -56,13 +56,29 @@ impl Gateway {
             .offers
             .verify(echo, route, now)
             .map_err(|refusal| Denied::from(refusal.problem(rail.rules().intent)))?;
-        let action = rail.claim(&credential, &offer).map_err(|error| Denied::from(Problem::from(&error)))?;
-        let wants = delivery(request.method().as_str(), has_body_or_query(&request), action.kind());
-        let tag = UsedCredential { expires: verified.expires(), channel: action.channel(), tag: verified.tag() };
-        let charge_on = route.price.as_ref().map_or(ChargeOn::default(), |price: &Price| price.charge_on);
+        let action = rail
+            .claim(&credential, &offer)
+            .map_err(|error| Denied::from(Problem::from(&error)))?;
+        let wants = delivery(
+            request.method().as_str(),
+            has_body_or_query(&request),
+            action.kind(),
+        );
+        let tag = UsedCredential {
+            expires: verified.expires(),
+            channel: action.channel(),
+            tag: verified.tag(),
+        };
+        let charge_on = route
+            .price
+            .as_ref()
+            .map_or(ChargeOn::default(), |price: &Price| price.charge_on);
         let order = Order {
             price: (wants == Delivers::Content).then_some(offer.amount),
-            rules: VoucherRules { delta_min: offer.min_voucher_delta(), lower: lower_rule(&rail) },
+            rules: VoucherRules {
+                delta_min: offer.min_voucher_delta(),
+                lower: lower_rule(&rail),
+            },
             credential: Some(tag),
             charge_on,
         };
@@ -74,9 +90,17 @@ impl Gateway {
             transaction: None,
         };
         let sight = self.look(&rail, &action).await?;
-        let judged =
-            rail.judge(action, &sight.seen, &offer).map_err(|refusal| Denied::from(Problem::from(&refusal)))?;
-        let visit = Visit { began, request, offer, order, paper, route };
+        let judged = rail
+            .judge(action, &sight.seen, &offer)
+            .map_err(|refusal| Denied::from(Problem::from(&refusal)))?;
+        let visit = Visit {
+            began,
+            request,
+            offer,
+            order,
+            paper,
+            route,
+        };
         match judged {
             Judged::Open { voucher, .. } => {
                 let _ = self.inner.till.introduce(found(sight)?).await?;
@@ -84,7 +108,11 @@ impl Gateway {
             }
             Judged::TopUp { channel, .. } => {
                 let deposit = found(sight)?.seen.deposit;
-                let answer = self.inner.till.wait_for_deposit(channel, deposit, DEPOSIT_WAIT).await?;
+                let answer = self
+                    .inner
+                    .till
+                    .wait_for_deposit(channel, deposit, DEPOSIT_WAIT)
+                    .await?;
                 Ok(managed(&visit.paper, &answer))
             }
             Judged::Voucher(voucher) => self.buy(visit, voucher, false).await,
@@ -113,7 +141,12 @@ impl Gateway {
         }
     }
 
-    async fn buy(&self, visit: Visit<'_>, voucher: Voucher<Claimed>, opens: bool) -> Result<Response<Body>, Denied> {
+    async fn buy(
+        &self,
+        visit: Visit<'_>,
+        voucher: Voucher<Claimed>,
+        opens: bool,
+    ) -> Result<Response<Body>, Denied> {
         match self.inner.till.pay(voucher, visit.order).await? {
             Paid::Sale(sale, _) => self.deliver(visit, sale, voucher.channel()).await,
             Paid::Accepted(answer) => Ok(managed(&visit.paper, &answer)),
@@ -127,9 +160,26 @@ impl Gateway {
         }
     }
 
-    async fn deliver(&self, visit: Visit<'_>, sale: Sale, channel: ChannelId) -> Result<Response<Body>, Denied> {
-        let Visit { began, request, paper, route, offer, .. } = visit;
-        let payer = self.inner.till.terms(channel).map(|terms| terms.payer.to_string()).unwrap_or_default();
+    async fn deliver(
+        &self,
+        visit: Visit<'_>,
+        sale: Sale,
+        channel: ChannelId,
+    ) -> Result<Response<Body>, Denied> {
+        let Visit {
+            began,
+            request,
+            paper,
+            route,
+            offer,
+            ..
+        } = visit;
+        let payer = self
+            .inner
+            .till
+            .terms(channel)
+            .map(|terms| terms.payer.to_string())
+            .unwrap_or_default();
         let facts = [
             (HeaderName::from_static("weir-channel"), channel.to_string()),
             (HeaderName::from_static("weir-payer"), payer),
@@ -137,7 +187,9 @@ impl Gateway {
         if sale.charge_on() == ChargeOn::Always {
             let (answer, delivery) = sale.commit().await?;
             let mut response = match self.inner.upstream.send(request, &facts).await {
-                Ok(response) => response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery))),
+                Ok(response) => {
+                    response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery)))
+                }
                 Err(fault) => {
                     delivery.finish();
                     upstream_response(&fault)
@@ -174,16 +226,25 @@ impl Gateway {
         self.inner.settler.call();
         let wait = wait_for_close(&mut settled, voucher.channel());
         let Ok(transaction) = tokio::time::timeout(CLOSE_WAIT, wait).await else {
-            return Err(Denied::chain_trouble("the close is on its way; ask again for its receipt"));
+            return Err(Denied::chain_trouble(
+                "the close is on its way; ask again for its receipt",
+            ));
         };
-        let Some(transaction) = transaction else { return Err(No::Stopping.into()) };
-        let paper = Paper { transaction: Some(transaction), ..visit.paper };
+        let Some(transaction) = transaction else {
+            return Err(No::Stopping.into());
+        };
+        let paper = Paper {
+            transaction: Some(transaction),
+            ..visit.paper
+        };
         Ok(managed(&paper, &answer))
     }
 }
 
 fn found(sight: Sight) -> Result<Adoption, Denied> {
-    sight.adoption.ok_or_else(|| Denied::chain_trouble("the channel cannot be read now; send the same credential again"))
+    sight.adoption.ok_or_else(|| {
+        Denied::chain_trouble("the channel cannot be read now; send the same credential again")
+    })
 }
 
 async fn wait_for_close(
@@ -215,9 +276,10 @@ fn managed(paper: &Paper, answer: &Durable<Answer>) -> Response<Body> {
 
 /// The upstream's own refusal, passed on without a receipt and never cached.
 fn uncharged(mut response: Response<Body>) -> Response<Body> {
-    response
-        .headers_mut()
-        .insert(axum::http::header::CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(
+        axum::http::header::CACHE_CONTROL,
+        axum::http::HeaderValue::from_static("no-store"),
+    );
     response
 }
 

@@ -21,8 +21,14 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// What is between the payer and us only: no upstream sees a credential (threat K1), none can forge a receipt.
-const OURS: [&str; 6] =
-    ["payment-receipt", "payment-session", "accept-payment", "weir-channel", "weir-payer", "www-authenticate"];
+const OURS: [&str; 6] = [
+    "payment-receipt",
+    "payment-session",
+    "accept-payment",
+    "weir-channel",
+    "weir-payer",
+    "www-authenticate",
+];
 
 /// Why the upstream gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +55,15 @@ impl Upstream {
     /// # Errors
     /// The HTTP client cannot be set up.
     pub fn new(base: &str, timeout: Duration) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
-        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), timeout })
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self {
+            client,
+            base: base.trim_end_matches('/').to_owned(),
+            timeout,
+        })
     }
 
     /// Sends a request on; the answer's body is still on its way when this returns.
@@ -64,7 +77,10 @@ impl Upstream {
         strip(&mut headers);
         headers.remove(header::HOST);
         // Whatever scheme it was, it was meant for us: a free route passes other schemes on.
-        if headers.get(header::AUTHORIZATION).is_some_and(|value| is_payment(value.as_bytes())) {
+        if headers
+            .get(header::AUTHORIZATION)
+            .is_some_and(|value| is_payment(value.as_bytes()))
+        {
             headers.remove(header::AUTHORIZATION);
         }
         for (name, value) in facts {
@@ -101,7 +117,9 @@ impl Upstream {
 }
 
 fn is_payment(value: &[u8]) -> bool {
-    value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"payment"))
+    value
+        .get(..7)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"payment"))
 }
 
 fn strip(headers: &mut HeaderMap) {
@@ -135,7 +153,10 @@ pub struct Delivering<S> {
 impl<S> Delivering<S> {
     /// Ties a charge to a body.
     pub fn new(body: S, delivery: Delivery) -> Self {
-        Self { body: Box::pin(body), delivery: Some(delivery) }
+        Self {
+            body: Box::pin(body),
+            delivery: Some(delivery),
+        }
     }
 }
 

@@ -54,7 +54,9 @@ impl Routes {
     /// The route of a request. A path with an escape or a dot segment in it fits none: the upstream could read it as
     /// another, cheaper or dearer one.
     pub fn find(&self, method: &Method, path: &str) -> Option<&Route> {
-        if path.contains('%') && !only_plain_escapes(path) || path.split('/').any(|part| matches!(part, "." | "..")) {
+        if path.contains('%') && !only_plain_escapes(path)
+            || path.split('/').any(|part| matches!(part, "." | ".."))
+        {
             return None;
         }
         self.0.iter().find(|route| route.fits(method, path))
@@ -64,7 +66,9 @@ impl Routes {
 /// Whether no escape hides a character that would have had a meaning in the path.
 fn only_plain_escapes(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    !["%2f", "%2e", "%5c", "%00", "%25", "%3f", "%23"].iter().any(|hidden| lower.contains(hidden))
+    !["%2f", "%2e", "%5c", "%00", "%25", "%3f", "%23"]
+        .iter()
+        .any(|hidden| lower.contains(hidden))
 }
 
 #[cfg(test)]
@@ -72,8 +76,16 @@ mod tests {
     use super::*;
 
     fn routes() -> Routes {
-        let route = |path: &str, methods: &[Method]| Route { path: path.into(), methods: methods.to_vec(), price: None };
-        Routes(vec![route("/v1/answer", &[Method::GET]), route("/v1/*", &[]), route("/health", &[])])
+        let route = |path: &str, methods: &[Method]| Route {
+            path: path.into(),
+            methods: methods.to_vec(),
+            price: None,
+        };
+        Routes(vec![
+            route("/v1/answer", &[Method::GET]),
+            route("/v1/*", &[]),
+            route("/health", &[]),
+        ])
     }
 
     #[test]
@@ -91,7 +103,14 @@ mod tests {
 
     #[test]
     fn no_spelling_of_a_path_slips_past_its_price() {
-        for path in ["/v1/../health", "/v1/%2e%2e/health", "/v1%2fanswer", "/v1/./answer", "/v1/a%00", "/%76%31/%2Fx"] {
+        for path in [
+            "/v1/../health",
+            "/v1/%2e%2e/health",
+            "/v1%2fanswer",
+            "/v1/./answer",
+            "/v1/a%00",
+            "/%76%31/%2Fx",
+        ] {
             assert!(routes().find(&Method::GET, path).is_none(), "{path}");
         }
         assert!(routes().find(&Method::GET, "/v1/caf%C3%A9").is_some());

@@ -1,0 +1,336 @@
+//! Each bad value names file, key and reason.
+
+use super::{GOOD, parse};
+use std::path::Path;
+
+/// The good configuration with lines added to a section, or a line replaced.
+fn with(section: &str, lines: &str) -> String {
+    match section {
+        "" => format!("{lines}\n{GOOD}"),
+        "[[route]]" => format!("{GOOD}{lines}\n"),
+        _ if GOOD.contains(section) => GOOD.replace(section, &format!("{section}\n{lines}")),
+        _ => format!("{GOOD}{section}\n{lines}\n"),
+    }
+}
+
+#[test]
+fn a_bad_value_names_file_key_and_reason() {
+    let cases: &[(&str, &str, &str, &str)] = &[
+        (
+            "[server]",
+            "listen = \"127.0.0.1\"",
+            "server.listen",
+            "invalid socket address",
+        ),
+        (
+            "[server]",
+            "listen = \"0.0.0.0:8402\"",
+            "server.listen",
+            "plaintext",
+        ),
+        (
+            "[server]",
+            "listen = 8402",
+            "server.listen",
+            "invalid type: integer",
+        ),
+        ("[server]", "realm = \"\"", "server.realm", "1 to 200 printable"),
+        ("[server]", "realm = 'a\"b'", "server.realm", "1 to 200 printable"),
+        ("[server]", "realm = 'a|b'", "server.realm", "1 to 200 printable"),
+        ("[server]", "data_dir = \"\"", "server.data_dir", "is empty"),
+        (
+            "[server]",
+            "behind_tls_proxy = \"yes\"",
+            "server.behind_tls_proxy",
+            "expected a boolean",
+        ),
+        (
+            "[server]",
+            "vouchers_per_second = 0",
+            "server.vouchers_per_second",
+            "0 is not between 1",
+        ),
+        (
+            "[server]",
+            "vouchers_per_second = -1",
+            "server.vouchers_per_second",
+            "-1 is not between",
+        ),
+        (
+            "[server]",
+            "vouchers_per_second = 1.5",
+            "server.vouchers_per_second",
+            "floating point",
+        ),
+        (
+            "[server]",
+            "upstream_timeout_seconds = 0",
+            "server.upstream_timeout_seconds",
+            "not between",
+        ),
+        (
+            "[server]",
+            "body_bytes_max = 0",
+            "server.body_bytes_max",
+            "not between",
+        ),
+        (
+            "[server]",
+            "secret_file = 'x'\nprevious_secret_file = 'x'",
+            "server.previous_secret_file",
+            "same file",
+        ),
+        (
+            "[server]",
+            "lisen = \"127.0.0.1:1\"",
+            "server.lisen",
+            "known: listen",
+        ),
+        (
+            "[server]",
+            "price = \"1\"",
+            "server.price",
+            "is not a key of this section",
+        ),
+        (
+            "[operator]",
+            "listen = \"0.0.0.0:8403\"",
+            "operator.token_file",
+            "is required",
+        ),
+        (
+            "[operator]",
+            "listen = \"0.0.0.0:1\"\ntoken_file = 't'",
+            "operator.listen",
+            "plaintext",
+        ),
+        (
+            "[operator]",
+            "listen = \"127.0.0.1:8402\"",
+            "operator.listen",
+            "same address",
+        ),
+        ("[chain]", "chain_id = 0", "chain.chain_id", "not between"),
+        ("[chain]", "domain_name = \"\"", "chain.domain_name", "1 to 200"),
+        ("[chain]", "poll_ms = 1", "chain.poll_ms", "1 is not between 50"),
+        (
+            "[chain]",
+            "poll_ms = 5000\nview_age_max_seconds = 5",
+            "chain.poll_ms",
+            "always be too old",
+        ),
+        (
+            "[chain]",
+            "finality_blocks = -1",
+            "chain.finality_blocks",
+            "not between",
+        ),
+        (
+            "[chain]",
+            "private_key = \"0x01\"",
+            "chain.private_key",
+            "is not a key of this section",
+        ),
+        (
+            "[settle]",
+            "value_max = 5",
+            "settle.value_max",
+            "expected a string",
+        ),
+        (
+            "[settle]",
+            "value_max = \"1.5\"",
+            "settle.value_max",
+            "not a decimal digit",
+        ),
+        (
+            "[settle]",
+            "value_max = \"1\"\nvalue_min = \"2\"",
+            "settle.value_min",
+            "above value_max",
+        ),
+        (
+            "[settle]",
+            "age_max_seconds = 0",
+            "settle.age_max_seconds",
+            "not between",
+        ),
+        (
+            "[settle]",
+            "close_batch_ms = 100000",
+            "settle.close_batch_ms",
+            "not between",
+        ),
+        ("[cors]", "", "cors.origins", "names no origin"),
+        (
+            "[cors]",
+            "origins = [\"https://a.example/\"]",
+            "cors.origins",
+            "without a path",
+        ),
+        ("", "sever = 1", "sever", "known: server"),
+        ("", "settle = 1", "settle", "is a table, written [settle]"),
+    ];
+    refuses(cases);
+}
+
+#[test]
+fn a_bad_route_names_file_key_and_reason() {
+    let last: &[(&str, &str, &str)] = &[
+        ("path = \"v1\"\nprice = \"1\"", "route[1].path", "begin with /"),
+        (
+            "path = \"/v1/*/x\"\nprice = \"1\"",
+            "route[1].path",
+            "not the /* at its end",
+        ),
+        ("path = \"/a%2fb\"\nprice = \"1\"", "route[1].path", "not allowed"),
+        ("path = \"/a?b\"\nprice = \"1\"", "route[1].path", "not allowed"),
+        ("path = \"/a/../b\"\nprice = \"1\"", "route[1].path", ".. segment"),
+        (
+            "path = \"/v1/answer\"\nprice = \"1\"",
+            "route[1].path",
+            "never reached",
+        ),
+        ("price = \"1\"", "route[1].path", "is missing"),
+        ("path = \"/x\"", "route[1].price", "is missing"),
+        (
+            "path = \"/x\"\nprice = \"0\"",
+            "route[1].price",
+            "write free = true",
+        ),
+        ("path = \"/x\"\nprice = \"01\"", "route[1].price", "leading zero"),
+        ("path = \"/x\"\nprice = 5", "route[1].price", "expected a string"),
+        (
+            "path = \"/x\"\nprice = \"1\"\nfree = true",
+            "route[1].price",
+            "no meaning",
+        ),
+        (
+            "path = \"/x\"\nfree = true\nunit = \"token\"",
+            "route[1].unit",
+            "no meaning",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\nunit = \"\"",
+            "route[1].unit",
+            "printable ASCII",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\ncharge_on = \"maybe\"",
+            "route[1].charge_on",
+            "success, first_byte, always",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\nmethods = [\"get\"]",
+            "route[1].methods",
+            "in capitals",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\nmethods = []",
+            "route[1].methods",
+            "names no method",
+        ),
+        (
+            "path = \"/x\"\nprice = \"5\"\nsuggested_deposit = \"4\"",
+            "route[1].suggested_deposit",
+            "below price",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\nmin_voucher_delta = \"x\"",
+            "route[1].min_voucher_delta",
+            "decimal digit",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\ndescription = \"é\"",
+            "route[1].description",
+            "printable ASCII",
+        ),
+    ];
+    let rows: Vec<_> = last
+        .iter()
+        .map(|(lines, key, reason)| (format!("[[route]]\n{lines}"), key, reason))
+        .collect();
+    for (lines, key, reason) in &rows {
+        refuses(&[("[[route]]", lines, key, reason)]);
+    }
+}
+
+#[test]
+fn a_required_key_is_missed_by_name() {
+    for (line, key) in [
+        ("upstream = ", "server.upstream"),
+        ("rpc_url = ", "chain.rpc_url"),
+        ("escrow = ", "chain.escrow"),
+        ("token = ", "chain.token"),
+    ] {
+        let text: Vec<&str> = GOOD.lines().filter(|row| !row.starts_with(line)).collect();
+        let errors = parse(&text.join("\n")).unwrap_err();
+        assert_eq!(errors.0.len(), 1, "{errors}");
+        assert_eq!(
+            (errors.0[0].key.as_str(), errors.0[0].reason.as_str()),
+            (key, "is missing")
+        );
+    }
+    let no_route = GOOD.split("[[route]]").next().unwrap();
+    assert_eq!(parse(no_route).unwrap_err().0[0].key, "route");
+    for (from, to, key) in [
+        (
+            "\"http://127.0.0.1:9000\"",
+            "\"127.0.0.1:9000\"",
+            "server.upstream",
+        ),
+        (
+            "\"http://127.0.0.1:9000\"",
+            "\"ftp://127.0.0.1\"",
+            "server.upstream",
+        ),
+        (
+            "\"http://127.0.0.1:9000\"",
+            "\"http://me:pass@127.0.0.1\"",
+            "server.upstream",
+        ),
+        (
+            "\"http://127.0.0.1:9000\"",
+            "\"http://127.0.0.1/?a\"",
+            "server.upstream",
+        ),
+        ("\"http://127.0.0.1:8545\"", "\"ws://127.0.0.1\"", "chain.rpc_url"),
+        (
+            "0x5fbdb2315678afecb367f032d93f642f64180aa3",
+            "0x5f",
+            "chain.escrow",
+        ),
+        (
+            "0x5fbdb2315678afecb367f032d93f642f64180aa3",
+            "0x0000000000000000000000000000000000000000",
+            "chain.escrow",
+        ),
+        (
+            "0x5fbdb2315678afecb367f032d93f642f64180aa3",
+            "0xe7f1725e7734ce288f8367e1bb143e90bb3f0512",
+            "chain.token",
+        ),
+    ] {
+        let errors = parse(&GOOD.replace(from, to)).unwrap_err();
+        assert_eq!(
+            errors
+                .0
+                .iter()
+                .map(|problem| problem.key.as_str())
+                .collect::<Vec<_>>(),
+            [key],
+            "{errors}"
+        );
+    }
+}
+
+fn refuses(cases: &[(&str, &str, &str, &str)]) {
+    for (section, lines, key, reason) in cases {
+        let errors = parse(&with(section, lines)).expect_err(lines);
+        let found = errors.0.iter().find(|problem| problem.key == *key);
+        let problem = found.unwrap_or_else(|| panic!("{lines}: {errors}"));
+        assert!(problem.reason.contains(reason), "{lines}: {problem}");
+        assert_eq!(problem.file, Path::new("/etc/weir/weir.toml"));
+        assert!(problem.line.is_some(), "{problem}");
+    }
+}
