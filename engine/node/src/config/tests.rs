@@ -3,6 +3,7 @@
 mod refusals;
 
 use super::*;
+use refusals::with;
 
 const EXAMPLE: &str = include_str!("../../weir.example.toml");
 

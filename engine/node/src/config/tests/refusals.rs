@@ -4,7 +4,7 @@ use super::{GOOD, parse};
 use std::path::Path;
 
 /// The good configuration with lines added to a section, or a line replaced.
-fn with(section: &str, lines: &str) -> String {
+pub(super) fn with(section: &str, lines: &str) -> String {
     match section {
         "" => format!("{lines}\n{GOOD}"),
         "[[route]]" => format!("{GOOD}{lines}\n"),
