@@ -148,7 +148,11 @@ impl Escrow {
     /// [`ChainFault::Rpc`].
     pub async fn token_balance(&self, token: Address, account: Address) -> Result<U256, ChainFault> {
         let call = IToken::balanceOfCall { account };
-        Ok(self.rpc.call_at(token, &call, BlockId::latest()).await?.unwrap_or(U256::ZERO))
+        Ok(self
+            .rpc
+            .call_at(token, &call, BlockId::latest())
+            .await?
+            .unwrap_or(U256::ZERO))
     }
 
     /// What `payer` can collect as refused refund pushes of `token`.

@@ -1,10 +1,6 @@
 //! The till over a journal in memory: sums, replays, crashes and faults, with really signed vouchers.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test stops at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use alloy_primitives::{Address, B256, keccak256};
 use k256::ecdsa::SigningKey;

@@ -30,6 +30,8 @@ pub const ANSWER_PRICE: Amount = Amount::new(100);
 pub const DEPOSIT_LARGE: Amount = Amount::new(60_000);
 /// The deposit suggested for a `POST`, in base units: five hundred answers need one more.
 pub const DEPOSIT_SMALL: Amount = Amount::new(40_000);
+/// The payee's key, beside the configuration.
+const PAYEE_KEY_FILE: &str = "payee-key";
 /// How long each transaction of the set-up may take.
 const SETUP: Duration = Duration::from_secs(60);
 /// How long the daemon may take until it answers.
@@ -112,12 +114,14 @@ impl Devnet {
             .tempdir()
             .map_err(Failure::failed)?;
         let payee = key(PAYEE)?;
+        payee
+            .save(&files.path().join(PAYEE_KEY_FILE))
+            .map_err(Failure::failed)?;
+        let places = (chain.url(), upstream.url());
         let config = write_config(
             files.path(),
             &deployed,
-            chain.url(),
-            &upstream,
-            &payee,
+            (places.0, &places.1),
             vouchers_per_second,
         )?;
         let daemon = Daemon::start(&config)?;
@@ -155,13 +159,10 @@ async fn fund(deployer: &Sender, token: Address, payer: Address) -> Result<(), F
 fn write_config(
     folder: &Path,
     deployed: &Deployed,
-    rpc_url: &str,
-    upstream: &Upstream,
-    payee: &SecretKey,
+    (rpc_url, upstream): (&str, &str),
     vouchers_per_second: u32,
 ) -> Result<PathBuf, Failure> {
-    let key_file = folder.join("payee-key");
-    payee.save(&key_file).map_err(Failure::failed)?;
+    let key_file = folder.join(PAYEE_KEY_FILE);
     let route = |method: &str, deposit: Amount| {
         format!(
             "[[route]]\npath = \"/v1/answer\"\nmethods = [\"{method}\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\n\
@@ -172,7 +173,7 @@ fn write_config(
         "[server]\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\nrealm = \"weir-dev\"\ndata_dir = {:?}\n\
          vouchers_per_second = {vouchers_per_second}\n\n[operator]\nlisten = \"127.0.0.1:0\"\n\n\
          {}payee_key_file = {key_file:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{}\n{}\n[[route]]\npath = \"/health\"\nfree = true\n",
-        upstream.url(),
+        upstream,
         folder.join("data"),
         deployed.chain_section(rpc_url),
         route("GET", DEPOSIT_LARGE),
