@@ -92,6 +92,8 @@ pub struct Status {
     pub gas_used: u64,
     /// Rows that took no effect.
     pub rows_skipped: u64,
+    /// Vouchers taken since the start.
+    pub vouchers_accepted: u64,
     /// Paid requests answered since the start.
     pub payments: u64,
     /// Half of them took less, in microseconds from the request's head to its receipt.
@@ -213,6 +215,7 @@ async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failur
         channels_settled,
         gas_used,
         rows_skipped: skipped,
+        vouchers_accepted: operator.gateway.vouchers(),
         payments: latency.count,
         accept_p50_us: latency.p50,
         accept_p99_us: latency.p99,

@@ -5,7 +5,7 @@ use crate::gateway::answer::PAYMENT_RECEIPT;
 use crate::gateway::latency::Latency;
 use crate::gateway::offer::{CHALLENGE_SECONDS, Offers, Seller};
 use crate::gateway::proxy::Upstream;
-use crate::gateway::route::{Price, Route, Routes};
+use crate::gateway::route::{Meter, Price, Route, Routes};
 use crate::gateway::{self, Gateway};
 use crate::operator;
 use axum::Router;
@@ -13,6 +13,7 @@ use axum::http::{HeaderName, Method, header};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -151,6 +152,7 @@ pub async fn start(config: &Config) -> Result<Running, ServeFault> {
         body_bytes_max: usize::try_from(config.server.body_bytes_max).unwrap_or(usize::MAX),
         cors: config.cors.as_ref().map(cors),
         latency: Latency::default(),
+        vouchers: AtomicU64::new(0),
     });
     let addresses = (local(&gateway_listener)?, local(&operator_listener)?);
     let operator = operator::router(gateway.clone(), config.operator_token()?.map(Arc::from));
@@ -324,6 +326,10 @@ fn price(paid: &config::Paid) -> Price {
             config::ChargeOn::Success => ChargeOn::Success,
             config::ChargeOn::FirstByte => ChargeOn::FirstByte,
             config::ChargeOn::Always => ChargeOn::Always,
+        },
+        meter: match paid.meter {
+            config::Meter::Request => Meter::Request,
+            config::Meter::Event => Meter::Event,
         },
         description: paid.description.clone(),
     }

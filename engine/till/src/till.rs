@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use weir_core::recover::default_backend;
-use weir_core::step::VoucherRules;
+use weir_core::step::{Body, VoucherRules};
 use weir_core::{
     Amount, Channel, ChannelId, Claimed, Cumulative, Domain, Input, Outcome, Proven, Refusal, Terms, Voucher,
     step,
@@ -231,6 +231,25 @@ impl Till {
             (Outcome::Short { required }, _) => Paid::Short { required, answer },
             _ => Paid::Accepted(answer),
         })
+    }
+
+    /// Charges one more unit out of what is already authorised: reserved and committed, durably, before it is
+    /// delivered.
+    ///
+    /// # Errors
+    /// A [`No`]; [`Refusal::InsufficientBalance`] names the total that the next voucher must reach.
+    pub async fn charge(&self, channel: ChannelId, price: Amount) -> Result<Durable<Answer>, No> {
+        self.must_be_fresh()?;
+        let reserved = self.tell(channel, Input::Reserve { price }).await?;
+        let Outcome::Reserved(charge) = reserved.get().outcome else {
+            return Ok(reserved);
+        };
+        let commit = Input::Commit {
+            charge,
+            amount: price,
+            body: Body::Delivered,
+        };
+        self.tell(channel, commit).await
     }
 
     /// Begins a close with the payer's last voucher; from here on nothing is sold on the channel (threat C3).

@@ -65,7 +65,7 @@ impl Dev {
             return Ok(());
         }
         output.text(&format!(
-            "{} payers buy {} answers each at {ANSWER_PRICE} base units; the daemon is a process of its own at {}",
+            "{} payers buy {} answers each, and streamed tokens, at {ANSWER_PRICE} base units; the daemon is a process of its own at {}",
             self.payers, self.units, devnet.daemon.gateway
         ));
         let summary = tokio::select! {
@@ -126,6 +126,7 @@ fn ready(devnet: &Devnet) -> serde_json::Value {
         "escrow": devnet.deployed.escrow.to_string(),
         "token": devnet.token.to_string(),
         "paid_url": devnet.paid_url(),
+        "sse_url": devnet.story_url(60),
         "operator_url": devnet.daemon.operator,
         "payer_keys": devnet.payers.iter().map(crate::keys::SecretKey::expose_hex).collect::<Vec<_>>(),
     })

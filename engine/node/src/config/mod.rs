@@ -14,7 +14,7 @@ mod tests;
 mod types;
 
 pub use problem::{ConfigErrors, Problem};
-pub use types::{ChargeOn, Origin, RpcUrl, UpstreamUrl, UrlError};
+pub use types::{ChargeOn, Meter, Origin, RpcUrl, UpstreamUrl, UrlError};
 
 use alloy_primitives::Address;
 use read::Findings;
@@ -169,6 +169,8 @@ pub struct Paid {
     pub unit: String,
     /// When it is charged.
     pub charge_on: ChargeOn,
+    /// What is counted.
+    pub meter: Meter,
     /// The least that a higher voucher adds.
     pub min_voucher_delta: Amount,
     /// The deposit suggested to payers.

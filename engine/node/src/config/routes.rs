@@ -1,12 +1,13 @@
 //! `[[route]]`: what is sold for how much.
 
 use super::read::Section;
-use super::{Paid, Price, Route, limits};
+use super::{ChargeOn, Meter, Paid, Price, Route, limits};
 use weir_core::{Amount, Cumulative};
 
 /// Keys that mean something only where something is paid.
-const PAID_KEYS: [&str; 6] = [
+const PAID_KEYS: [&str; 7] = [
     "price",
+    "meter",
     "unit",
     "charge_on",
     "min_voucher_delta",
@@ -85,6 +86,7 @@ fn price(section: &mut Section<'_, '_>) -> Option<Price> {
         price: price.unwrap_or(Amount::ZERO),
         unit: section.or("unit", limits::UNIT.to_owned()),
         charge_on: section.parsed("charge_on").unwrap_or_default(),
+        meter: section.parsed("meter").unwrap_or_default(),
         min_voucher_delta: section.parsed("min_voucher_delta").unwrap_or(Amount::ZERO),
         suggested_deposit: section.parsed("suggested_deposit"),
         description: section.optional("description"),
@@ -127,6 +129,13 @@ fn price(section: &mut Section<'_, '_>) -> Option<Price> {
         section.refuse(
             "suggested_deposit",
             "is below price: it would not pay for one unit",
+        );
+    }
+    if paid.meter == Meter::Event && paid.charge_on == ChargeOn::Always {
+        section.refuse(
+            "charge_on",
+            "is always, which charges before the answer is known to be a stream; with meter = \"event\" use success or \
+             first_byte",
         );
     }
     price.map(|_| Price::Paid(paid))

@@ -143,6 +143,29 @@ impl FromStr for ChargeOn {
     }
 }
 
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Meter {
+    /// One unit a request.
+    #[default]
+    Request,
+    /// One unit an event of a stream.
+    Event,
+}
+
+impl FromStr for Meter {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "request" => Ok(Self::Request),
+            "event" => Ok(Self::Event),
+            _ => Err("is not one of request, event"),
+        }
+    }
+}
+
 /// What a browser page's origin may be: `*`, or `https://shop.example`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

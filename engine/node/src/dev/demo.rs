@@ -1,7 +1,7 @@
 //! The demonstration: payers open, pay for answers, top up and close, all at once; then everything is counted on-chain.
 
 use crate::commands::Failure;
-use crate::dev::devnet::{ANSWER_PRICE, DEPOSIT_LARGE, DEPOSIT_SMALL, Devnet};
+use crate::dev::devnet::{ANSWER_PRICE, DEPOSIT_LARGE, DEPOSIT_SMALL, Devnet, STORY_VOUCHER_STEP};
 use crate::keys::SecretKey;
 use crate::operator::Status;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -12,9 +12,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
 use weir_chain::{ChainFault, Escrow};
-use weir_client::{AllowedEscrow, CloseOutcome, HttpOptions, Limits, Payer};
+use weir_client::{AllowedEscrow, CloseOutcome, HttpOptions, Limits, Payer, StreamEvent};
 use weir_core::terms::EVM_DOMAIN_NAME;
 use weir_core::{Amount, Cumulative};
+
+/// One streamed token to so many plain answers.
+const STREAMED_SHARE: u64 = 5;
 
 /// What one payer received, counted by the payer.
 #[derive(Debug, Clone, Copy)]
@@ -121,6 +124,12 @@ async fn pay(
         answers += 1;
         bar.inc(1);
     }
+    let streamed = units / STREAMED_SHARE;
+    if streamed > 0 {
+        bar.set_length(units + streamed);
+        bar.set_message("reading a stream");
+        answers += read_stream(&payer, &devnet.story_url(streamed), &bar).await?;
+    }
     bar.set_message("waiting for the others");
     together.wait().await;
     bar.set_message("closing");
@@ -138,6 +147,27 @@ async fn pay(
     })
 }
 
+/// Reads a story to its end and counts the tokens that came.
+async fn read_stream(payer: &Payer, url: &str, bar: &ProgressBar) -> Result<u64, Failure> {
+    let mut stream = payer.stream(url).await.map_err(Failure::failed)?;
+    let (mut tokens, mut receipt) = (0, false);
+    while let Some(event) = stream.next().await {
+        match event.map_err(Failure::failed)? {
+            StreamEvent::Message(event) if event.data().is_some_and(|data| data.starts_with(b"{")) => {
+                tokens += 1;
+                bar.inc(1);
+            }
+            StreamEvent::Receipt(_) => receipt = true,
+            StreamEvent::Message(_) | StreamEvent::Authorised(_) => {}
+        }
+    }
+    if receipt {
+        Ok(tokens)
+    } else {
+        Err(Failure::failed("a stream ended without its receipt"))
+    }
+}
+
 /// A payer of the devnet with limits that fit it.
 ///
 /// # Errors
@@ -151,7 +181,8 @@ pub async fn payer(devnet: &Devnet, key: &SecretKey, state: &Path) -> Result<Pay
         .max(DEPOSIT_SMALL)
         .checked_add(DEPOSIT_SMALL)
         .unwrap_or(DEPOSIT_LARGE);
-    let limits = Limits::new(escrow, devnet.token, ANSWER_PRICE, most);
+    let mut limits = Limits::new(escrow, devnet.token, ANSWER_PRICE, most);
+    limits.max_ahead = STORY_VOUCHER_STEP;
     let http = HttpOptions {
         timeout: Duration::from_secs(90),
         ..HttpOptions::default()
@@ -214,7 +245,7 @@ async fn count(
         && left.is_zero();
     Ok(Summary {
         payers: received.len() as u64,
-        vouchers_accepted: status.payments,
+        vouchers_accepted: status.vouchers_accepted,
         paid_units: answers,
         onchain_transactions: transactions,
         settlement_transactions: settlements,

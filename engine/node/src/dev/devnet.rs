@@ -27,11 +27,13 @@ pub const PAYER_FUNDS: Amount = Amount::new(1_000_000_000_000);
 /// The price of one answer, in base units.
 pub const ANSWER_PRICE: Amount = Amount::new(100);
 /// The deposit suggested for a `GET`, in base units.
-pub const DEPOSIT_LARGE: Amount = Amount::new(60_000);
+pub const DEPOSIT_LARGE: Amount = Amount::new(80_000);
 /// The deposit suggested for a `POST`, in base units: five hundred answers need one more.
 pub const DEPOSIT_SMALL: Amount = Amount::new(40_000);
 /// The payee's key, beside the configuration.
 const PAYEE_KEY_FILE: &str = "payee-key";
+/// The least that a voucher for a story adds, in base units: ten tokens.
+pub const STORY_VOUCHER_STEP: Amount = Amount::new(1_000);
 /// How long each transaction of the set-up may take.
 const SETUP: Duration = Duration::from_secs(60);
 /// How long the daemon may take until it answers.
@@ -143,6 +145,11 @@ impl Devnet {
         &self.rpc_url
     }
 
+    /// Where a story of so many tokens is sold, token by token.
+    pub fn story_url(&self, tokens: u64) -> String {
+        format!("{}/v1/story?tokens={tokens}", self.daemon.gateway)
+    }
+
     /// Where one answer is sold.
     pub fn paid_url(&self) -> String {
         format!("{}/v1/answer?q=why", self.daemon.gateway)
@@ -169,10 +176,14 @@ fn write_config(
              suggested_deposit = \"{deposit}\"\n"
         )
     };
+    let story = format!(
+        "[[route]]\npath = \"/v1/story\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"token\"\nmeter = \"event\"\n\
+         min_voucher_delta = \"{STORY_VOUCHER_STEP}\"\nsuggested_deposit = \"{DEPOSIT_SMALL}\"\n"
+    );
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\nrealm = \"weir-dev\"\ndata_dir = {:?}\n\
          vouchers_per_second = {vouchers_per_second}\n\n[operator]\nlisten = \"127.0.0.1:0\"\n\n\
-         {}payee_key_file = {key_file:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{}\n{}\n[[route]]\npath = \"/health\"\nfree = true\n",
+         {}payee_key_file = {key_file:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{}\n{}\n{story}\n[[route]]\npath = \"/health\"\nfree = true\n",
         upstream,
         folder.join("data"),
         deployed.chain_section(rpc_url),

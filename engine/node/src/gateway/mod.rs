@@ -8,6 +8,7 @@ pub mod offer;
 pub mod pay;
 pub mod proxy;
 pub mod route;
+pub mod stream;
 
 use crate::gateway::answer::Denied;
 use crate::gateway::latency::{Latency, Percentiles};
@@ -18,6 +19,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Response, header};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tower_http::cors::CorsLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -51,6 +53,8 @@ pub struct Inner {
     pub cors: Option<CorsLayer>,
     /// How long accepting a payment takes.
     pub latency: Latency,
+    /// Vouchers taken since the start.
+    pub vouchers: AtomicU64,
 }
 
 impl Gateway {
@@ -74,6 +78,11 @@ impl Gateway {
     /// How long payments took so far.
     pub fn latency(&self) -> Percentiles {
         self.inner.latency.percentiles()
+    }
+
+    /// Vouchers taken since the start.
+    pub fn vouchers(&self) -> u64 {
+        self.inner.vouchers.load(Ordering::Relaxed)
     }
 
     /// Takes other prices. Challenges that are out keep theirs.
@@ -177,9 +186,13 @@ pub(crate) fn upstream_denied(fault: &proxy::UpstreamFault) -> Denied {
     Problem::blank(status, format!("{fault}; nothing was charged")).into()
 }
 
+/// Whether a request carries something.
+pub(crate) fn has_body(request: &Request) -> bool {
+    let body = request.body();
+    !body.is_end_stream() && body.size_hint().exact() != Some(0)
+}
+
 /// Whether a request has something to answer besides its credential (threat V3).
 pub(crate) fn has_body_or_query(request: &Request) -> bool {
-    let body = request.body();
-    let empty = body.is_end_stream() || body.size_hint().exact() == Some(0);
-    !empty || request.uri().query().is_some_and(|query| !query.is_empty())
+    has_body(request) || request.uri().query().is_some_and(|query| !query.is_empty())
 }

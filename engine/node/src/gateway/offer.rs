@@ -84,7 +84,7 @@ impl Offers {
             expires: now.after(CHALLENGE_SECONDS),
             digest,
             description: price.description.clone(),
-            opaque: Opaque::new(nonce, route.path.clone()),
+            opaque: Opaque::new(nonce, route.name()),
         };
         let challenge = self
             .secrets()
@@ -129,7 +129,7 @@ impl Offers {
     ) -> Result<(VerifiedChallenge, SessionRequest), ChallengeRefusal> {
         let verified = self.secrets().verify(echo, now)?;
         let challenge = verified.challenge();
-        if challenge.realm != self.seller.realm || verified.opaque().route != route.path {
+        if challenge.realm != self.seller.realm || verified.opaque().route != route.name() {
             return Err(ChallengeRefusal::Unknown);
         }
         // The price is the one that was offered, whatever the configuration says by now.

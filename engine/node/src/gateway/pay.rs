@@ -2,12 +2,14 @@
 
 use crate::gateway::answer::{Denied, Paper};
 use crate::gateway::proxy::{Delivering, UpstreamFault, is_success};
-use crate::gateway::route::{Price, Route};
-use crate::gateway::{Gateway, has_body_or_query, upstream_denied};
+use crate::gateway::route::{Meter, Price, Route};
+use crate::gateway::stream::{Metered, is_events};
+use crate::gateway::{Gateway, has_body, has_body_or_query, upstream_denied};
 use alloy_primitives::B256;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, Response, StatusCode};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
@@ -64,6 +66,18 @@ impl Gateway {
             has_body_or_query(&request),
             action.kind(),
         );
+        let wants = match wants {
+            Delivers::Content if route.serves(request.method()) => Delivers::Content,
+            Delivers::Content if has_body(&request) => {
+                let denied = Problem::blank(
+                    405,
+                    "this URL serves no content by this method; nothing was charged",
+                );
+                return Err(denied.into());
+            }
+            // A bare POST to a URL that serves none only manages its channel, whatever its query says.
+            _ => Delivers::Management,
+        };
         let tag = UsedCredential {
             expires: verified.expires(),
             channel: action.channel(),
@@ -147,8 +161,10 @@ impl Gateway {
         voucher: Voucher<Claimed>,
         opens: bool,
     ) -> Result<Response<Body>, Denied> {
-        match self.inner.till.pay(voucher, visit.order).await? {
-            Paid::Sale(sale, _) => self.deliver(visit, sale, voucher.channel()).await,
+        let paid = self.inner.till.pay(voucher, visit.order).await?;
+        self.inner.vouchers.fetch_add(1, Ordering::Relaxed);
+        match paid {
+            Paid::Sale(sale, opening) => self.deliver(visit, (sale, opening)).await,
             Paid::Accepted(answer) => Ok(managed(&visit.paper, &answer)),
             // An open that buys nothing is still an open; a 402 would invite a second deposit.
             Paid::Short { answer, .. } if opens => Ok(managed(&visit.paper, &answer)),
@@ -163,9 +179,9 @@ impl Gateway {
     async fn deliver(
         &self,
         visit: Visit<'_>,
-        sale: Sale,
-        channel: ChannelId,
+        (sale, opening): (Sale, Durable<Answer>),
     ) -> Result<Response<Body>, Denied> {
+        let channel = opening.get().channel.id();
         let Visit {
             began,
             request,
@@ -210,6 +226,14 @@ impl Gateway {
             tracing::debug!(route = route.path, status = %response.status(), amount = %offer.amount, "not charged");
             sale.release().await?;
             return Ok(uncharged(response));
+        }
+        let by_the_event = route
+            .price
+            .as_ref()
+            .is_some_and(|price| price.meter == Meter::Event);
+        if by_the_event && is_success(response.status()) && is_events(response.headers()) {
+            self.inner.latency.record(began.elapsed());
+            return Ok(Metered::sell(self.clone(), response, paper, (sale, opening)));
         }
         let (answer, delivery) = sale.commit().await?;
         let mut response =

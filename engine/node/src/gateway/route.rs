@@ -17,14 +17,26 @@ pub struct Price {
     pub voucher_delta_min: Amount,
     /// When it is charged.
     pub charge_on: ChargeOn,
+    /// What one unit is, to the meter.
+    pub meter: Meter,
     /// For people.
     pub description: Option<String>,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Meter {
+    /// One unit a request.
+    #[default]
+    Request,
+    /// One unit an event, where the answer is a stream of server-sent events; one a request where it is not.
+    Event,
 }
 
 /// A path with its methods and price.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// An exact path, or a prefix that ends in `/*`. It names the route in challenges.
+    /// An exact path, or a prefix that ends in `/*`.
     pub path: String,
     /// The methods; none means all.
     pub methods: Vec<Method>,
@@ -33,9 +45,16 @@ pub struct Route {
 }
 
 impl Route {
-    fn fits(&self, method: &Method, path: &str) -> bool {
-        let method_fits = self.methods.is_empty() || self.methods.contains(method) || *method == Method::HEAD;
-        method_fits && self.fits_path(path)
+    /// What a challenge of this route is bound to. Two routes of one path have different methods, and may have
+    /// different prices (threat V2).
+    pub fn name(&self) -> String {
+        let methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
+        format!("{} {}", methods.join(","), self.path)
+    }
+
+    /// Whether the route serves this method.
+    pub fn serves(&self, method: &Method) -> bool {
+        self.methods.is_empty() || self.methods.contains(method)
     }
 
     fn fits_path(&self, path: &str) -> bool {
@@ -51,7 +70,8 @@ impl Route {
 pub struct Routes(pub Vec<Route>);
 
 impl Routes {
-    /// The route of a request. A path with an escape or a dot segment in it fits none: the upstream could read it as
+    /// The route of a request: the first that serves it or, for the methods by which channels are managed, the first
+    /// paid one of its path. A path with an escape or a dot segment in it fits none: the upstream could read it as
     /// another, cheaper or dearer one.
     pub fn find(&self, method: &Method, path: &str) -> Option<&Route> {
         if path.contains('%') && !only_plain_escapes(path)
@@ -59,7 +79,11 @@ impl Routes {
         {
             return None;
         }
-        self.0.iter().find(|route| route.fits(method, path))
+        let mut fitting = self.0.iter().filter(|route| route.fits_path(path));
+        let serves = fitting.clone().find(|route| route.serves(method));
+        // Channels are managed by HEAD and bare POST at every paid URL, whatever it serves.
+        let manages = matches!(*method, Method::HEAD | Method::POST);
+        serves.or_else(|| fitting.find(|route| manages && route.price.is_some()))
     }
 }
 
@@ -93,7 +117,6 @@ mod tests {
         let routes = routes();
         let found = |method: Method, path| routes.find(&method, path).map(|route| route.path.as_str());
         assert_eq!(found(Method::GET, "/v1/answer"), Some("/v1/answer"));
-        assert_eq!(found(Method::HEAD, "/v1/answer"), Some("/v1/answer"));
         assert_eq!(found(Method::POST, "/v1/answer"), Some("/v1/*"));
         assert_eq!(found(Method::GET, "/v1/a/b"), Some("/v1/*"));
         assert_eq!(found(Method::GET, "/health"), Some("/health"));
@@ -114,5 +137,46 @@ mod tests {
             assert!(routes().find(&Method::GET, path).is_none(), "{path}");
         }
         assert!(routes().find(&Method::GET, "/v1/caf%C3%A9").is_some());
+    }
+
+    #[test]
+    fn channels_are_managed_at_every_paid_url() {
+        let price = Price {
+            per_unit: Amount::new(1),
+            unit: "request".into(),
+            suggested_deposit: None,
+            voucher_delta_min: Amount::ZERO,
+            charge_on: ChargeOn::Success,
+            meter: Meter::Request,
+            description: None,
+        };
+        let route = |path: &str, price| Route {
+            path: path.into(),
+            methods: vec![Method::GET],
+            price,
+        };
+        let routes = Routes(vec![route("/paid", Some(price)), route("/free", None)]);
+        for (method, path, found) in [
+            (Method::GET, "/paid", true),
+            (Method::POST, "/paid", true),
+            (Method::HEAD, "/paid", true),
+            (Method::DELETE, "/paid", false),
+            (Method::POST, "/free", false),
+        ] {
+            let route = routes.find(&method, path);
+            assert_eq!(route.is_some(), found, "{method} {path}");
+            assert!(route.is_none_or(|route| route.serves(&method) == (method == Method::GET)));
+        }
+    }
+
+    #[test]
+    fn threat_v2_routes_of_one_path_have_names_of_their_own() {
+        let route = |methods: &[Method]| Route {
+            path: "/v1/answer".into(),
+            methods: methods.to_vec(),
+            price: None,
+        };
+        assert_ne!(route(&[Method::GET]).name(), route(&[Method::POST]).name());
+        assert_ne!(route(&[Method::GET]).name(), route(&[]).name());
     }
 }
