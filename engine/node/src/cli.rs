@@ -1,6 +1,6 @@
 //! The command line: one enum of commands; each command's arguments stand beside its code.
 
-use crate::commands::{check_config, deploy, dev, serve};
+use crate::commands::{channels, check_config, close, deploy, dev, pay, payer, serve, settle};
 use clap::{Parser, Subcommand};
 
 /// Everything went well.
@@ -48,6 +48,11 @@ pub enum Command {
     Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
     Deploy(deploy::Deploy),
+    Pay(Box<pay::Pay>),
+    Payer(payer::Payer),
+    Channels(channels::Channels),
+    Settle(settle::Settle),
+    Close(close::Close),
 }
 
 #[cfg(test)]

@@ -1,9 +1,15 @@
 //! The commands, one module each: its arguments, and what it does.
 
+pub mod channels;
 pub mod check_config;
+pub mod close;
 pub mod deploy;
 pub mod dev;
+pub mod operator_client;
+pub mod pay;
+pub mod payer;
 pub mod serve;
+pub mod settle;
 
 use crate::cli::{Cli, Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, Global};
 use crate::config::ConfigErrors;
@@ -66,6 +72,11 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Dev(command) => block_on(command.run(output)),
         Command::Serve(command) => block_on(command.run(output)),
         Command::Deploy(command) => block_on(command.run(output)),
+        Command::Pay(command) => block_on(command.run(output)),
+        Command::Payer(command) => block_on(command.run(output)),
+        Command::Channels(command) => block_on(command.run(output)),
+        Command::Settle(command) => block_on(command.run(output)),
+        Command::Close(command) => block_on(command.run(output)),
     };
     match done {
         Ok(()) => ExitCode::from(EXIT_OK),

@@ -1,0 +1,67 @@
+//! `weir close`.
+
+use super::Failure;
+use super::channels::short;
+use super::operator_client::Target;
+use super::settle::print_reached;
+use crate::operator::ChannelView;
+use crate::table::Output;
+use serde_json::json;
+
+/// Close a channel that pays you
+///
+/// Nothing more is sold on it from now on. The daemon collects what it has earned and closes it on-chain, together with
+/// others where it can; the payer gets back the rest of the deposit.
+///
+/// Examples:
+///   weir close 0x1b2c3d4e
+///   weir close 0x1b2c3d4e --wait 60
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Close {
+    /// The channel, by its id or the beginning of it
+    #[arg(value_name = "ID")]
+    pub channel: String,
+    /// Wait at most this long until it is closed on the chain
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+impl Close {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The daemon can't be reached or refuses, or the channel was not closed in time.
+    pub async fn run(self, output: Output) -> Result<(), Failure> {
+        let client = self.target.client(self.target.read_config()?.as_ref())?;
+        let asked = client.close(client.find(&self.channel).await?).await?;
+        let Some(seconds) = self.wait else {
+            if output.json {
+                output.json(&json!({ "asked": [asked] }));
+                return Ok(());
+            }
+            output.text(&format!(
+                "the daemon was asked to close {}; {} base units are to collect; --wait waits for the chain",
+                short(&asked.channel_id),
+                asked.uncollected,
+            ));
+            return Ok(());
+        };
+        let (seen, reached) = client.wait(&[asked], seconds, is_closed).await?;
+        print_reached("closed", &seen, reached, output);
+        if reached {
+            Ok(())
+        } else {
+            Err(Failure::failed(format_args!(
+                "it was not closed after {seconds} s; the daemon goes on trying, and its log says what is in the way"
+            )))
+        }
+    }
+}
+
+fn is_closed(_: &ChannelView, now: &ChannelView) -> bool {
+    now.standing == "finalized"
+}
