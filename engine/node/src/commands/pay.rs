@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::channels::short;
-use super::payer::{Wallet, explain};
+use super::payer::{Wallet, explain, see_receipts};
 use crate::table::Output;
 use alloy_primitives::{Address, B256, hex};
 use core::str::FromStr;
@@ -19,8 +19,8 @@ use weir_protocol::SessionReceipt;
 /// Make a request, and pay for it if it costs something
 ///
 /// The answer's body goes to standard output, what was paid to standard error. The first paid request to a server
-/// opens a channel there; later ones, also of later runs, use it. What is kept about channels is in the state
-/// directory. Amounts are base units of the token: 1000000 is one unit of a token with 6 decimals.
+/// opens a channel there; later ones, also of later runs, use it. What is kept about channels, and every receipt,
+/// is in the state directory. Amounts are base units of the token: 1000000 is one unit of a token with 6 decimals.
 ///
 /// Nothing is paid outside the limits that the options set. The key comes from --key-file or from the environment's
 /// WEIR_PAYER_KEY.
@@ -209,9 +209,13 @@ struct Bill {
 
 impl Bill {
     fn of(payer: &Payer) -> Self {
-        let known = payer.channels().into_iter();
+        let mut known = payer.channels();
+        see_receipts(&mut known, payer.state_path());
         Self {
-            spent: known.map(|record| (record.channel, record.spent)).collect(),
+            spent: known
+                .into_iter()
+                .map(|record| (record.channel, record.spent))
+                .collect(),
             answers: 0,
             charged: Amount::ZERO,
             channel: None,

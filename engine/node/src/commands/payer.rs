@@ -9,7 +9,9 @@ use crate::table::{Output, Table};
 use alloy_primitives::Address;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use weir_client::state::StateDir;
 use weir_client::{
@@ -17,11 +19,16 @@ use weir_client::{
     Stage, StateError,
 };
 use weir_core::{Amount, ChannelId};
+use weir_protocol::SessionReceipt;
 
 /// The environment variable that holds the payer's key when no file is named.
 pub const KEY_VARIABLE: &str = "WEIR_PAYER_KEY";
 /// The environment variable that holds the chain's RPC when no option names it.
 pub const RPC_VARIABLE: &str = "WEIR_RPC_URL";
+/// The log of receipts inside a payer's state directory.
+const RECEIPTS_FILE: &str = "receipts.jsonl";
+/// How much of its end is read: some hundred receipts.
+const RECEIPTS_TAIL_BYTES: u64 = 256 * 1024;
 
 /// Look after your own channels: list, close, withdraw, recover
 ///
@@ -162,15 +169,15 @@ impl Wallet {
             allow_insecure: self.insecure_http,
             ..HttpOptions::default()
         };
-        Handle::new(
+        let payer = Handle::new(
             key.signer().clone(),
             rpc_url.expose().as_str(),
             &state_dir,
             limits,
             http,
         )
-        .await
-        .map_err(explain)
+        .await;
+        payer.and_then(Handle::keeping_receipts).map_err(explain)
     }
 
     /// What the books hold, read under their lock; the chain is not asked.
@@ -178,9 +185,37 @@ impl Wallet {
         let state = StateDir::take(&self.state_dir()?, self.key()?.address())
             .map_err(|error| explain(error.into()))?;
         let mut records = state.load().map_err(|error| explain(error.into()))?;
+        see_receipts(&mut records, state.path());
         records.sort_by_key(|record| record.channel);
         Ok(records)
     }
+}
+
+/// Raises what channels have spent to what the newest receipts say: a channel's own record is written before a request,
+/// so it can't know that request's receipt.
+pub(super) fn see_receipts(records: &mut [ChannelRecord], state: &Path) {
+    // Without a log, the records are all that is known.
+    let tail = read_tail(&state.join(RECEIPTS_FILE)).unwrap_or_default();
+    for line in tail.split(|&byte| byte == b'\n') {
+        let Ok(receipt) = SessionReceipt::from_json(line) else {
+            continue;
+        };
+        let own = records
+            .iter_mut()
+            .find(|record| record.channel == receipt.channel);
+        if let Some(record) = own {
+            record.spent = record.spent.max(receipt.spent);
+        }
+    }
+}
+
+fn read_tail(file: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(file)?;
+    let start = file.metadata()?.len().saturating_sub(RECEIPTS_TAIL_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut tail = Vec::new();
+    file.take(RECEIPTS_TAIL_BYTES).read_to_end(&mut tail)?;
+    Ok(tail)
 }
 
 fn data_home() -> Option<PathBuf> {
@@ -210,7 +245,11 @@ pub(super) fn explain(error: Error) -> Failure {
         Error::State(StateError::InUse(_)) => {
             "wait until it ends; two runs at once need two keys, because both would sign on the same channels"
         }
-        Error::ChannelGone(_) | Error::Stopped(_) => {
+        Error::ChannelGone(_) => {
+            "run it again to open a new one; what is left of this one comes back with `weir payer request-close` and \
+             `weir payer withdraw`, unless it is closed already"
+        }
+        Error::Stopped(_) => {
             "look at it with `weir payer channels`, and take back what is left with `weir payer request-close` and \
              `weir payer withdraw`"
         }
@@ -559,6 +598,35 @@ mod tests {
         assert_eq!(found(&unknown.to_string()).unwrap(), [unknown]);
         assert!(matches!(found("0xa"), Err(Failure::Usage(_))));
         assert!(matches!(found("0xffff"), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn the_newest_receipts_say_what_was_spent() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut records = [record(0xab, Stage::Live), record(0xac, Stage::Live)];
+        see_receipts(&mut records, folder.path());
+        assert_eq!(records[0].spent, Cumulative::new(200));
+        let line = |spent| {
+            let receipt = SessionReceipt {
+                method: "evm".to_owned(),
+                timestamp: weir_core::UnixSeconds(1_800_000_000),
+                challenge_id: "c".to_owned(),
+                channel: records[0].channel,
+                accepted: Cumulative::new(900),
+                spent: Cumulative::new(spent),
+                chain_id: Some(31337),
+                units: None,
+                tx_hash: None,
+                confirmations: None,
+            };
+            receipt.to_json().unwrap()
+        };
+        let log = format!("{}\n{}\n{}\nhalf a li", line(100), line(400), line(300));
+        let long = "x".repeat(300_000);
+        std::fs::write(folder.path().join(RECEIPTS_FILE), format!("{long}\n{log}")).unwrap();
+        see_receipts(&mut records, folder.path());
+        assert_eq!(records[0].spent, Cumulative::new(400));
+        assert_eq!(records[1].spent, Cumulative::new(200));
     }
 
     #[test]
