@@ -1,0 +1,32 @@
+//! End to end: the real `weir` binary in a process of its own, on a real chain, before services that misbehave.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `kill_nine` | a daemon that is killed again and again forgets nothing that it acknowledged |
+//! | `bad_input` | what is refused, how, and that it changes nothing |
+//! | `upstream_failures` | each way in which a service fails is charged or not charged exactly once |
+//! | `restart` | an orderly end, a second daemon, a chain that is away |
+//! | `seller_vanished` | the deposit comes back without the seller |
+//! | `settle` | what the daemon takes on the chain, and when |
+//! | `demo` | the demonstration comes out even and leaves no process |
+//!
+//! Each test has a chain of its own, so that none waits for another's blocks or sees another's clock.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise"
+)]
+
+mod bad_input;
+mod daemon;
+mod demo;
+mod kill_nine;
+mod restart;
+mod seller_vanished;
+mod service;
+mod settle;
+mod upstream_failures;
+mod wallet;
+mod world;

@@ -1,0 +1,131 @@
+//! Orderly ends, second daemons, and a chain that is away.
+
+use crate::daemon::{Daemon, ended};
+use crate::service::{ANSWER, Wire};
+use crate::wallet::Wallet;
+use crate::world::{PRICE, Settings, World, free_port, total};
+use reqwest::Method;
+use reqwest::header::RETRY_AFTER;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_and_payers_go_on_after_an_orderly_restart() {
+    let world = World::start(1).await;
+    let config = world.config(&Settings {
+        gateway: free_port(),
+        operator: free_port(),
+        ..world.settings("restarted")
+    });
+    let mut daemon = Daemon::start(&config).await;
+    let url = format!("{}/v1/answer", daemon.gateway);
+    let mut payer = world.payer(0, "payer").await;
+    payer.get(&url).await.unwrap();
+    let [record] = payer.channels().try_into().unwrap();
+    for round in 2..6 {
+        let before = daemon.quiet(record.channel).await;
+        assert!(daemon.stop().await.success());
+        daemon = Daemon::start(&config).await;
+        let after = daemon.channel(record.channel).await;
+        assert_eq!(
+            (after.accepted, after.spent, after.credited),
+            (before.accepted, before.spent, before.credited)
+        );
+        assert_eq!(after.standing, "live");
+        if round % 2 == 0 {
+            // The payer's program is started again too.
+            drop(payer);
+            payer = world.payer(0, "payer").await;
+        }
+        let answer = payer.get(&url).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.body), (200, ANSWER.into()));
+        let receipt = answer.receipt.unwrap();
+        assert_eq!(receipt.channel, record.channel, "the same channel");
+        assert_eq!(receipt.spent, total(PRICE * round));
+    }
+    let opened = world.escrow.channels_of_payer(payer.address(), 0).await.unwrap();
+    assert_eq!(opened.len(), 1, "nobody paid a second deposit");
+    let closed = payer.close(&url).await.unwrap();
+    assert_eq!(closed.captured, total(PRICE * 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_1_a_second_daemon_on_the_same_books_is_refused() {
+    let world = World::start(1).await;
+    let daemon = Daemon::start(&world.config(&world.settings("books"))).await;
+    // The same name: the same directory, on other ports.
+    let (mut second, log) = Daemon::spawn(&world.config(&world.settings("books")));
+    let status = ended(&mut second, Duration::from_secs(30)).await;
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    let mut out = String::new();
+    std::io::Read::read_to_string(&mut second.stdout.take().unwrap(), &mut out).unwrap();
+    assert!(!status.success());
+    let said = said + &out;
+    assert!(
+        said.contains("books-data") && said.contains("use"),
+        "the refusal names the directory and why: {said}"
+    );
+    // The first one is none the worse.
+    let wallet = Wallet::open(&world, &daemon, 0).await;
+    assert_eq!(daemon.quiet(wallet.channel).await.spent, total(PRICE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_is_away_at_the_start_is_waited_for() {
+    let world = World::start(1).await;
+    let port = free_port();
+    let away = format!("http://127.0.0.1:{port}");
+    let (process, log) = Daemon::spawn(&world.config(&Settings {
+        rpc_url: &away,
+        ..world.settings("early")
+    }));
+    let mut said = String::new();
+    for _ in 0..200 {
+        said = std::fs::read_to_string(&log).unwrap_or_default();
+        if said.contains("cannot be reached") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(said.contains("the chain cannot be reached"), "{said}");
+    let _wire = Wire::lay(port, world.rpc_url()).await;
+    let daemon = Daemon::wait(process, log).await;
+    let wallet = Wallet::open(&world, &daemon, 0).await;
+    assert_eq!(daemon.quiet(wallet.channel).await.spent, total(PRICE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_t4_vouchers_are_refused_while_the_view_of_the_chain_is_old() {
+    let world = World::start(1).await;
+    let port = free_port();
+    let rpc_url = format!("http://127.0.0.1:{port}");
+    let wire = Wire::lay(port, world.rpc_url()).await;
+    let daemon = Daemon::start(&world.config(&Settings {
+        rpc_url: &rpc_url,
+        chain: "view_age_max_seconds = 4\n",
+        ..world.settings("blind")
+    }))
+    .await;
+    let wallet = Wallet::open(&world, &daemon, 0).await;
+    let url = format!("{}/v1/answer", daemon.gateway);
+    wire.cut().await;
+    let patience = tokio::time::Instant::now() + Duration::from_secs(30);
+    while daemon.is_ready().await {
+        assert!(tokio::time::Instant::now() < patience, "it stays ready");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let before = daemon.channel(wallet.channel).await;
+    let said = wallet.pay(Method::GET, &url, &wallet.voucher(PRICE * 2)).await;
+    assert_eq!(said.status, 503, "{said:?}");
+    assert!(!said.header(RETRY_AFTER).is_empty(), "{said:?}");
+    said.must_be_a_no("an old view");
+    let after = daemon.channel(wallet.channel).await;
+    assert_eq!((after.accepted, after.spent), (before.accepted, before.spent));
+
+    let _wire = Wire::lay(port, world.rpc_url()).await;
+    while !daemon.is_ready().await {
+        assert!(tokio::time::Instant::now() < patience, "it stays unready");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let said = wallet.pay(Method::GET, &url, &wallet.voucher(PRICE * 2)).await;
+    assert_eq!((said.status, said.body.as_str()), (200, ANSWER), "{said:?}");
+}

@@ -1,0 +1,129 @@
+//! The services behind the daemon: one that answers, and others that fail in every way that services do.
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Response, StatusCode, header};
+use axum::routing::any;
+use futures_util::stream::{self, StreamExt};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// What the good route answers.
+pub(crate) const ANSWER: &str = "because water runs downhill";
+
+/// A service; it stops when this is dropped.
+pub(crate) struct Service {
+    /// Its base URL.
+    pub(crate) url: String,
+    hits: Arc<AtomicU64>,
+    serving: JoinHandle<()>,
+}
+
+impl Service {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let hits = Arc::new(AtomicU64::new(0));
+        let router = Router::new()
+            .route("/v1/{*path}", any(answer))
+            .route("/broken/{*path}", any(broken))
+            .route("/silent/{*path}", any(silent))
+            .route("/cut/{*path}", any(cut))
+            .route("/drip/{*path}", any(drip))
+            .with_state(Arc::clone(&hits));
+        let serving = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Self { url, hits, serving }
+    }
+
+    /// How many requests reached the good route.
+    pub(crate) fn hits(&self) -> u64 {
+        self.hits.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Takes 0 to 15 ms, so that requests are really under way when something happens to the daemon.
+async fn answer(State(hits): State<Arc<AtomicU64>>) -> &'static str {
+    let hit = hits.fetch_add(1, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(hit * 7 % 16)).await;
+    ANSWER
+}
+
+async fn broken() -> (StatusCode, &'static str) {
+    (StatusCode::INTERNAL_SERVER_ERROR, "it broke\n")
+}
+
+async fn silent() -> &'static str {
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    "too late"
+}
+
+/// Promises a thousand bytes, sends ten and hangs up.
+async fn cut() -> Response<Body> {
+    let pieces = [
+        Ok(Bytes::from_static(b"ten bytes!")),
+        Err(io::Error::other("cut")),
+    ];
+    let pieces = stream::iter(pieces).then(|piece| async {
+        if piece.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        piece
+    });
+    Response::builder()
+        .header(header::CONTENT_LENGTH, 1000)
+        .body(Body::from_stream(pieces))
+        .unwrap()
+}
+
+/// Takes its time.
+async fn drip() -> Response<Body> {
+    let pieces = stream::iter(0..50).then(|_| async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok::<_, io::Error>(Bytes::from_static(b"drip\n"))
+    });
+    Response::new(Body::from_stream(pieces))
+}
+
+/// A way to a chain that can be there or not.
+pub(crate) struct Wire {
+    serving: JoinHandle<()>,
+}
+
+impl Wire {
+    /// Listens at `here` and passes everything on to `there`.
+    pub(crate) async fn lay(here: u16, there: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", here)).await.unwrap();
+        let there = there.trim_start_matches("http://").to_owned();
+        let serving = tokio::spawn(async move {
+            let mut passing = tokio::task::JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let there = there.clone();
+                passing.spawn(async move {
+                    if let Ok(mut far) = tokio::net::TcpStream::connect(there).await {
+                        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    }
+                });
+            }
+        });
+        Self { serving }
+    }
+
+    /// Cuts it, connections included.
+    pub(crate) async fn cut(self) {
+        self.serving.abort();
+        let _ = self.serving.await;
+    }
+}
