@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use weir_client::{Allowed, AllowedEscrow, CloseOutcome, Limits, Payer, Response};
+use weir_client::{Allowed, AllowedEscrow, CloseOutcome, Limits, Payer, Response, StreamEvent};
 use weir_core::{Amount, ChannelId, Cumulative};
 use weir_protocol::SessionReceipt;
 
@@ -47,6 +47,9 @@ pub struct Pay {
     /// How often the request is made, one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
+    /// The answer is a stream of server-sent events: print and pay for each as it comes
+    #[arg(long)]
+    pub stream: bool,
     /// Close the channel afterwards; the rest of the deposit comes back
     #[arg(long)]
     pub close: bool,
@@ -77,6 +80,9 @@ pub struct LimitOptions {
     /// The most that one channel may hold
     #[arg(long, value_name = "N")]
     pub max_deposit: Amount,
+    /// The most that one stream may cost; default: as --max-deposit
+    #[arg(long, value_name = "N")]
+    pub max_stream: Option<Amount>,
     /// The most that this run may pay; default: no limit but the others
     #[arg(long, value_name = "N")]
     pub max_total: Option<Amount>,
@@ -101,6 +107,7 @@ impl LimitOptions {
             Allowed::only(self.recipients.iter().copied())
         };
         Limits {
+            max_stream: self.max_stream.unwrap_or(self.max_deposit),
             max_total: self.max_total,
             max_ahead: self.max_ahead,
             recipients,
@@ -152,7 +159,11 @@ impl Pay {
         let mut refused = None;
         for _ in 0..self.repeat {
             let asked = (method.clone(), headers.clone(), body.clone().unwrap_or_default());
-            let answer = payer.request(asked.0, &self.url, asked.1, asked.2).await;
+            let answer = if self.stream {
+                stream(&payer, &self.url, asked, output).await
+            } else {
+                payer.request(asked.0, &self.url, asked.1, asked.2).await
+            };
             let answer = answer.map_err(|error| {
                 bill.print(&payer, output);
                 explain(error)
@@ -160,7 +171,7 @@ impl Pay {
             let charged = bill.add(&answer);
             if output.json {
                 output.json(&answer_json(&answer, charged));
-            } else {
+            } else if !self.stream {
                 print_body(&answer.body, self.repeat > 1);
             }
             if !answer.status.is_success() {
@@ -178,6 +189,32 @@ impl Pay {
             Some(status) => Err(Failure::failed(refusal(status))),
         }
     }
+}
+
+/// Reads a stream of events and pays for it while it flows. For people each event is printed as it comes; for machines
+/// all of them are the answer's body.
+async fn stream(
+    payer: &Payer,
+    url: &str,
+    (method, headers, body): (Method, HeaderMap, Vec<u8>),
+    output: Output,
+) -> Result<Response, weir_client::Error> {
+    let mut stream = payer.stream_request(method, url, headers, body).await?;
+    let mut answer = Response {
+        status: stream.status(),
+        headers: stream.headers().clone(),
+        body: Vec::new(),
+        receipt: None,
+    };
+    while let Some(event) = stream.next().await {
+        match event? {
+            StreamEvent::Message(event) if output.json => answer.body.extend(event.bytes()),
+            StreamEvent::Message(event) => print_body(event.bytes(), false),
+            StreamEvent::Authorised(_) => {}
+            StreamEvent::Receipt(receipt) => answer.receipt = Some(receipt),
+        }
+    }
+    Ok(answer)
 }
 
 fn refusal(status: StatusCode) -> String {

@@ -233,6 +233,7 @@ pub(super) fn explain(error: Error) -> Failure {
         Error::Limit(LimitExceeded::Deposit { .. }) => {
             "raise --max-deposit, or close the channel and start a new one"
         }
+        Error::Limit(LimitExceeded::Stream { .. }) => "raise --max-stream if it is worth that",
         Error::Limit(LimitExceeded::Total { .. }) => "raise --max-total, or go on in another run",
         Error::Limit(LimitExceeded::Ahead { .. }) => {
             "allow it with --max-ahead if you trust the server with that much"
@@ -650,6 +651,7 @@ mod tests {
         for (why, option) in [
             (LimitExceeded::Price { offered, limit }, "--max-price"),
             (LimitExceeded::Deposit { offered, limit }, "--max-deposit"),
+            (LimitExceeded::Stream { offered, limit }, "--max-stream"),
             (LimitExceeded::Total { offered, limit }, "--max-total"),
             (LimitExceeded::Ahead { offered, limit }, "--max-ahead"),
             (LimitExceeded::Escrow { offered: stranger }, "--escrow"),
