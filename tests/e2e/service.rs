@@ -20,31 +20,51 @@ pub(crate) const ANSWER: &str = "because water runs downhill";
 pub(crate) struct Service {
     /// Its base URL.
     pub(crate) url: String,
-    hits: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     serving: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Counts {
+    hits: AtomicU64,
+    under_way: AtomicU64,
+}
+
+/// One request that is being answered, until it is answered or given up.
+struct UnderWay(Arc<Counts>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Service {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let hits = Arc::new(AtomicU64::new(0));
+        let counts = Arc::new(Counts::default());
         let router = Router::new()
             .route("/v1/{*path}", any(answer))
             .route("/broken/{*path}", any(broken))
             .route("/silent/{*path}", any(silent))
             .route("/cut/{*path}", any(cut))
             .route("/drip/{*path}", any(drip))
-            .with_state(Arc::clone(&hits));
+            .with_state(Arc::clone(&counts));
         let serving = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Self { url, hits, serving }
+        Self { url, counts, serving }
     }
 
     /// How many requests reached the good route.
     pub(crate) fn hits(&self) -> u64 {
-        self.hits.load(Ordering::SeqCst)
+        self.counts.hits.load(Ordering::SeqCst)
+    }
+
+    /// How many requests the good route is answering now.
+    pub(crate) fn under_way(&self) -> u64 {
+        self.counts.under_way.load(Ordering::SeqCst)
     }
 }
 
@@ -55,8 +75,10 @@ impl Drop for Service {
 }
 
 /// Takes 0 to 15 ms, so that requests are really under way when something happens to the daemon.
-async fn answer(State(hits): State<Arc<AtomicU64>>) -> &'static str {
-    let hit = hits.fetch_add(1, Ordering::SeqCst);
+async fn answer(State(counts): State<Arc<Counts>>) -> &'static str {
+    let hit = counts.hits.fetch_add(1, Ordering::SeqCst);
+    counts.under_way.fetch_add(1, Ordering::SeqCst);
+    let _under_way = UnderWay(counts);
     tokio::time::sleep(Duration::from_millis(hit * 7 % 16)).await;
     ANSWER
 }
