@@ -61,6 +61,10 @@ deep: $(TOOLS) ## The long campaigns: deep fuzzing of the contracts, many more r
 		'contracts=FOUNDRY_PROFILE=deep script/test-contracts' \
 		'tests=WEIR_PROPTEST_CASES=$${WEIR_PROPTEST_CASES:-200000} cargo test $(WORKSPACE)'
 
+.PHONY: bench
+bench: ## How fast the parts are that a voucher passes, in release, as a table
+	@cargo bench $(LOCKED) --package weir-benches | benches/table
+
 .PHONY: deny
 deny: ## Licences, advisories and bans of all dependencies; needs cargo-deny
 	cargo deny check

@@ -256,6 +256,11 @@ impl Channel {
             .find(|voucher| voucher.cumulative() <= limit)
     }
 
+    /// Whether the payer asked the escrow for its money, or has it: no charge is open to doubt any more.
+    pub fn payer_leaves(&self) -> bool {
+        self.chain.close_requested_at.is_some() || self.chain.finalized
+    }
+
     /// What it may still be used for. The gravest reason wins.
     pub fn standing(&self) -> Standing {
         if self.chain.finalized {

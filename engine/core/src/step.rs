@@ -256,20 +256,21 @@ fn take_charge(channel: &mut Channel, id: ChargeId, phase: ChargePhase) -> Resul
 
 fn commit(channel: &mut Channel, id: ChargeId, amount: Amount, body: Body) -> Result<Outcome, Refusal> {
     let index = find_charge(channel, id, ChargePhase::Reserved)?;
+    let leaves = channel.payer_leaves();
     let charge = channel.charges.get_mut(index).ok_or(Refusal::ChargeNotOpen)?;
     if amount > charge.amount {
         return Err(Refusal::ExceedsReservation);
     }
     channel.spent = channel.spent.plus(amount).ok_or(Refusal::Overflow)?;
     match body {
-        Body::OnItsWay => {
+        Body::OnItsWay if !leaves => {
             *charge = Charge {
                 id,
                 amount,
                 phase: ChargePhase::Creditable,
             }
         }
-        Body::Delivered => {
+        Body::OnItsWay | Body::Delivered => {
             channel.charges.remove(index);
         }
     }
@@ -336,6 +337,10 @@ fn observe(channel: &mut Channel, seen: ChainState, last_final: ChainState) -> O
         // Whoever settles a channel that these books never sold on holds its vouchers: follow the chain.
         channel.accepted = channel.chain.settled;
         channel.spent = channel.spent.max(channel.chain.settled);
+    }
+    if channel.payer_leaves() {
+        // It may not hold back what it bought by reading slowly: charged before delivered is final.
+        channel.charges.retain(|charge| charge.phase == ChargePhase::Reserved);
     }
     let landed = |capture: Capture| !capture.closes && last_final.settled >= capture.target;
     // A settlement ends when its effect is final, never because somebody said it was sent: a reorg may bring a

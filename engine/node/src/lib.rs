@@ -6,6 +6,7 @@
 //! | [`config`], [`keys`] | `weir.toml`, and the secrets that it names |
 //! | [`serve`] | puts the parts together and takes them apart |
 //! | [`gateway`] | HTTP in front of the seller's service: challenge, credential, sale, receipt |
+//! | [`http`] | both listeners: every wait bounded, every connection counted |
 //! | [`operator`] | the API that the operator's commands speak to |
 //! | [`dev`] | a devnet: anvil and a sample service |
 //! | [`table`], [`logging`] | what people and machines get to read |
@@ -15,6 +16,7 @@ pub mod commands;
 pub mod config;
 pub mod dev;
 pub mod gateway;
+pub mod http;
 pub mod keys;
 pub mod logging;
 pub mod operator;

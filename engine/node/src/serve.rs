@@ -7,8 +7,8 @@ use crate::gateway::offer::{CHALLENGE_SECONDS, Offers, Seller};
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Meter, Price, Route, Routes};
 use crate::gateway::{self, Gateway};
+use crate::http;
 use crate::operator;
-use axum::Router;
 use axum::http::{HeaderName, Method, header};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use weir_chain::watcher::{Watcher, WatcherConfig};
@@ -153,20 +153,24 @@ pub async fn start(config: &Config) -> Result<Running, ServeFault> {
         cors: config.cors.as_ref().map(cors),
         latency: Latency::default(),
         vouchers: AtomicU64::new(0),
+        looks: Semaphore::new(gateway::LOOKS_MAX),
     });
     let addresses = (local(&gateway_listener)?, local(&operator_listener)?);
     let operator = operator::router(gateway.clone(), config.operator_token()?.map(Arc::from));
     let facts = Facts::new(till.clone(), followed);
     let tasks = vec![
-        tokio::spawn(watcher.run(facts, until(stopped.clone()))),
-        tokio::spawn(run_settler(settler, stopped.clone(), fail.clone())),
-        tokio::spawn(run_http(
-            gateway_listener,
-            gateway.clone().router(),
-            stopped.clone(),
-            fail.clone(),
-        )),
-        tokio::spawn(run_http(operator_listener, operator, stopped, fail)),
+        supervise("the watcher", watch_chain(watcher, facts, stopped.clone()), &fail),
+        supervise("the settler", run_settler(settler, stopped.clone()), &fail),
+        supervise(
+            "the gateway",
+            http::serve(gateway_listener, gateway.clone().router(), stopped.clone()),
+            &fail,
+        ),
+        supervise(
+            "the operator's API",
+            http::serve(operator_listener, operator, stopped),
+            &fail,
+        ),
     ];
     Ok(Running {
         gateway: addresses.0,
@@ -364,22 +368,28 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-async fn run_settler(settler: Settler, stopped: watch::Receiver<bool>, fail: watch::Sender<Option<String>>) {
-    if let Err(no) = settler.run(stopped).await {
-        fail.send_replace(Some(format!("the settler stopped: {no}")));
-    }
+async fn watch_chain(watcher: Watcher, facts: Facts, stopped: watch::Receiver<bool>) -> Result<(), String> {
+    watcher.run(facts, until(stopped)).await;
+    Ok(())
 }
 
-async fn run_http(
-    listener: TcpListener,
-    router: Router,
-    stopped: watch::Receiver<bool>,
-    fail: watch::Sender<Option<String>>,
-) {
-    if let Err(error) = axum::serve(listener, router)
-        .with_graceful_shutdown(until(stopped))
-        .await
-    {
-        fail.send_replace(Some(format!("a listener failed: {error}")));
-    }
+async fn run_settler(settler: Settler, stopped: watch::Receiver<bool>) -> Result<(), String> {
+    settler.run(stopped).await.map_err(|no| no.to_string())
+}
+
+/// Runs a part that the daemon cannot do without: its fault, and its panic too, end the daemon.
+fn supervise(
+    part: &'static str,
+    work: impl Future<Output = Result<(), String>> + Send + 'static,
+    fail: &watch::Sender<Option<String>>,
+) -> JoinHandle<()> {
+    let (work, fail) = (tokio::spawn(work), fail.clone());
+    tokio::spawn(async move {
+        let why = match work.await {
+            Ok(Ok(())) => return,
+            Ok(Err(fault)) => fault,
+            Err(_) => "it panicked".to_owned(),
+        };
+        fail.send_replace(Some(format!("{part} failed: {why}")));
+    })
 }

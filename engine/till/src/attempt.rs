@@ -4,7 +4,11 @@ use crate::books::{BooksFault, read_all, spell};
 use crate::no::No;
 use crate::settlement::{Batch, Envelope};
 use serde::{Deserialize, Serialize};
-use weir_store::{Durable, Journal, Table};
+use std::time::Duration;
+use weir_store::{Durable, Journal, StoreFault, Table};
+
+/// Pause before a full journal is asked again.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Version of the attempt record.
 pub const ATTEMPT_RECORD_VERSION: u8 = 1;
@@ -20,6 +24,8 @@ pub enum Ended {
     Reverted,
     /// It was never signed.
     Abandoned,
+    /// A transaction that is not of these books used its nonce: the key is in use elsewhere.
+    Displaced,
 }
 
 /// One batch's way to the chain.
@@ -50,7 +56,14 @@ impl Attempt {
             let key = envelope_key(self.id, index);
             rows.push(spell(Table::Envelopes, ENVELOPE_RECORD_VERSION, key, envelope)?);
         }
-        Ok(journal.submit(rows)?.with(()).await?)
+        loop {
+            match journal.submit(rows.clone()) {
+                Ok(ticket) => return Ok(ticket.with(()).await?),
+                // The disk is behind, not broken; a signed envelope must not be lost to that.
+                Err(StoreFault::Full { .. }) => tokio::time::sleep(FULL_PAUSE).await,
+                Err(fault) => return Err(fault.into()),
+            }
+        }
     }
 
     /// Reads every attempt, oldest first.

@@ -65,7 +65,11 @@ impl Lane {
     /// All its channels as the lane sees them now, for planning: some of it may not be durable yet.
     pub async fn snapshot(&self) -> Result<Vec<Channel>, No> {
         let (reply, channels) = oneshot::channel();
-        self.send(Message::Snapshot { reply })?;
+        // It may wait its turn: nobody's payment hangs on it, and the settler must not be turned away.
+        self.queue
+            .send(Message::Snapshot { reply })
+            .await
+            .map_err(|_| No::Stopping)?;
         channels.await.map_err(|_| No::Stopping)
     }
 

@@ -123,7 +123,24 @@ impl Settlement for OnChain {
     }
 
     async fn replace(&self, _: &Batch, stuck: &Envelope) -> Result<Envelope, ChainTrouble> {
-        Ok(self.sender.bump(stuck).await?)
+        match self.sender.outcome(stuck.hash).await? {
+            Outcome::Pending => Ok(self.sender.bump(stuck).await?),
+            Outcome::Landed(_) => Err(ChainTrouble("the transaction has just landed".to_owned())),
+            Outcome::NotSeen => Err(ChainTrouble(
+                "the node does not hold the transaction; it is sent again as it is".to_owned(),
+            )),
+        }
+    }
+
+    fn remember(&self, nonce: u64) {
+        self.sender.resume_after(nonce);
+    }
+
+    async fn is_displaced(&self, envelope: &Envelope) -> Result<bool, ChainTrouble> {
+        Ok(matches!(
+            self.sender.broadcast(envelope).await?,
+            Broadcast::NonceTaken
+        ))
     }
 
     async fn broadcast(&self, envelope: &Envelope) -> Result<(), ChainTrouble> {

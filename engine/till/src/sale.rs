@@ -40,7 +40,7 @@ struct Open {
 
 impl Open {
     async fn tell(self, input: Input) -> Result<Durable<Answer>, No> {
-        self.till.tell(self.channel, input).await
+        self.till.tell_patiently(self.channel, input).await
     }
 
     fn tell_in_background(self, input: Input) {

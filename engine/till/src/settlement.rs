@@ -57,8 +57,17 @@ pub trait Settlement: Send + Sync + 'static {
     /// Signs a batch under the next nonce, without sending it.
     async fn sign(&self, batch: &Batch) -> Result<Envelope, ChainTrouble>;
 
-    /// Signs a batch again under the same nonce and for a higher fee.
+    /// Signs a batch again under the same nonce and for a higher fee, if a higher fee can help: an envelope that the
+    /// node does not hold is not made dearer, and no fee grows without bound.
     async fn replace(&self, batch: &Batch, stuck: &Envelope) -> Result<Envelope, ChainTrouble>;
+
+    /// Remembers a nonce that an envelope on record uses, whatever the node says of it.
+    fn remember(&self, _nonce: u64) {}
+
+    /// Whether another transaction, not of these books, has used an envelope's nonce, so that it cannot land.
+    async fn is_displaced(&self, _envelope: &Envelope) -> Result<bool, ChainTrouble> {
+        Ok(false)
+    }
 
     /// Sends an envelope. Sending it again is harmless.
     async fn broadcast(&self, envelope: &Envelope) -> Result<(), ChainTrouble>;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, broadcast, watch};
-use weir_core::planner::{Plan, Policy, plan};
+use weir_core::planner::{Plan, Policy, Why, plan};
 use weir_core::{Amount, Capture, ChannelId, Cumulative, Input};
 
 /// Rows in one transaction: its envelope must fit one record of the books, and its gas a block by far.
@@ -67,6 +67,7 @@ pub struct Tally {
 pub struct SettlerHandle {
     call: Arc<Notify>,
     asked: Arc<Mutex<HashSet<ChannelId>>>,
+    closed: Arc<Mutex<HashMap<ChannelId, B256>>>,
     settled: broadcast::Sender<Settled>,
     tally: watch::Receiver<Tally>,
 }
@@ -84,6 +85,15 @@ impl SettlerHandle {
             .unwrap_or_else(PoisonError::into_inner)
             .extend(channels);
         self.call();
+    }
+
+    /// The transaction that closed a channel, when it was one of ours.
+    pub fn closed_by(&self, channel: ChannelId) -> Option<B256> {
+        self.closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&channel)
+            .copied()
     }
 
     /// Hears of every settlement from now on.
@@ -114,6 +124,8 @@ pub struct Settler {
     handle: SettlerHandle,
     tally: watch::Sender<Tally>,
     strikes: HashMap<ChannelId, u32>,
+    /// In a block, but not final: a reorg may take them out again.
+    landed: Vec<Attempt>,
     next_attempt: u64,
 }
 
@@ -124,6 +136,7 @@ impl Settler {
         let handle = SettlerHandle {
             call: Arc::new(Notify::new()),
             asked: Arc::default(),
+            closed: Arc::default(),
             settled: broadcast::channel(SETTLED_BACKLOG).0,
             tally: tally_seen,
         };
@@ -134,6 +147,7 @@ impl Settler {
             handle: handle.clone(),
             tally,
             strikes: HashMap::new(),
+            landed: Vec::new(),
             next_attempt: 0,
         };
         (settler, handle)
@@ -165,6 +179,9 @@ impl Settler {
     async fn take_up(&mut self) -> Result<(), No> {
         let attempts = Attempt::read_all(&**self.till.journal())?;
         self.next_attempt = attempts.last().map_or(0, |last| last.id + 1);
+        for envelope in attempts.iter().flat_map(|attempt| &attempt.envelopes) {
+            self.chain.remember(envelope.nonce);
+        }
         let (signed, unsigned): (Vec<_>, Vec<_>) = attempts
             .into_iter()
             .filter(|attempt| attempt.ended.is_none())
@@ -178,7 +195,10 @@ impl Settler {
         }
         for channel in self.till.channels().await? {
             if channel.capture().is_some() && !resumed.contains(&channel.id()) {
-                self.till.tell(channel.id(), Input::EndCapture).await.map(drop)?;
+                self.till
+                    .tell_patiently(channel.id(), Input::EndCapture)
+                    .await
+                    .map(drop)?;
             }
         }
         for attempt in signed {
@@ -193,16 +213,20 @@ impl Settler {
     }
 
     async fn look_through(&mut self) -> Result<(), No> {
+        self.follow_landed().await?;
         let channels = self.till.channels().await?;
         let now = self.till.clock().now();
         let asked = std::mem::take(&mut *self.handle.asked.lock().unwrap_or_else(PoisonError::into_inner));
         let (now_please, in_time): (Vec<_>, Vec<_>) = channels.iter().partition(|c| asked.contains(&c.id()));
         let mut plans = plan(in_time, &self.config.policy, now);
         plans.extend(plan(now_please, &WHATEVER_IT_IS_WORTH, now));
+        // A deadline or a person's word outweighs what failed before.
         plans.retain(|plan| {
-            self.strikes
+            let struck_out = self
+                .strikes
                 .get(&plan.channel)
-                .is_none_or(|strikes| *strikes < STRIKES_MAX)
+                .is_some_and(|strikes| *strikes >= STRIKES_MAX);
+            !struck_out || plan.why == Why::Deadline || asked.contains(&plan.channel)
         });
         for ((token, closes), plans) in self.group(plans) {
             for chunk in plans.chunks(BATCH_ROWS_MAX) {
@@ -261,7 +285,11 @@ impl Settler {
             target: plan.target,
             closes: plan.closes,
         };
-        let answer = match self.till.tell(plan.channel, Input::BeginCapture(capture)).await {
+        let answer = match self
+            .till
+            .tell_patiently(plan.channel, Input::BeginCapture(capture))
+            .await
+        {
             Ok(answer) => answer,
             Err(No::Refused(refusal)) => {
                 // The channel moved since the snapshot; the next look judges it anew.
@@ -299,12 +327,18 @@ impl Settler {
         } else {
             tracing::warn!(%channel, reason, strikes, "a settlement would not take effect");
         }
-        self.till.tell(channel, Input::EndCapture).await.map(drop)
+        self.till
+            .tell_patiently(channel, Input::EndCapture)
+            .await
+            .map(drop)
     }
 
     async fn let_go(&self, batch: &Batch) -> Result<(), No> {
         for row in &batch.rows {
-            self.till.tell(row.channel, Input::EndCapture).await.map(drop)?;
+            self.till
+                .tell_patiently(row.channel, Input::EndCapture)
+                .await
+                .map(drop)?;
         }
         tokio::time::sleep(TROUBLE_PAUSE).await;
         Ok(())
@@ -338,6 +372,12 @@ impl Settler {
             let Some(stuck) = attempt.envelopes.last() else {
                 return Ok(());
             };
+            match self.chain.is_displaced(stuck).await {
+                // Asked once more: what landed a moment ago has used its nonce too.
+                Ok(true) if !self.is_in_a_block(&attempt).await => return self.displaced(attempt).await,
+                Ok(_) => {}
+                Err(trouble) => log_trouble(&trouble),
+            }
             match self.chain.replace(&attempt.batch, stuck).await {
                 Ok(dearer) => {
                     attempt.envelopes.push(dearer);
@@ -366,6 +406,13 @@ impl Settler {
             landed += 1;
             self.strikes.remove(&row.channel);
             let (channel, target, closed) = (row.channel, row.capture, attempt.batch.closes);
+            if closed {
+                self.handle
+                    .closed
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(channel, hash);
+            }
             // Nobody may be listening; the watcher tells the lanes in any case.
             let _ = self.handle.settled.send(Settled {
                 channel,
@@ -380,7 +427,62 @@ impl Settler {
             tally.channels += landed;
             tally.gas_used += gas_used;
         });
-        self.end(attempt, Ended::Mined).await
+        self.landed.push(attempt);
+        Ok(())
+    }
+
+    /// Ends attempts whose effect is final, and sends those again that a reorg took out.
+    async fn follow_landed(&mut self) -> Result<(), No> {
+        for attempt in std::mem::take(&mut self.landed) {
+            let mut waits = false;
+            for row in &attempt.batch.rows {
+                let answer = self.till.read(row.channel).await;
+                let capture = answer
+                    .ok()
+                    .and_then(|answer| answer.get().channel.capture().copied());
+                waits |= capture.is_some_and(|capture| capture.target == row.capture);
+            }
+            if !waits {
+                self.end(attempt, Ended::Mined).await?;
+            } else if self.is_in_a_block(&attempt).await {
+                self.landed.push(attempt);
+            } else {
+                tracing::warn!(
+                    attempt = attempt.id,
+                    "a settlement is in no block any more; it is sent again"
+                );
+                if let Some(newest) = attempt.envelopes.last() {
+                    let _ = self.chain.broadcast(newest).await.inspect_err(log_trouble);
+                }
+                self.landed.push(attempt);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any of its envelopes is in a block now. Trouble with the node counts as yes: nothing is known.
+    async fn is_in_a_block(&self, attempt: &Attempt) -> bool {
+        for envelope in &attempt.envelopes {
+            match self.chain.wait(&attempt.batch, envelope, Duration::ZERO).await {
+                Ok(Landing::Pending) => {}
+                Ok(Landing::Mined { .. } | Landing::Reverted) | Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    async fn displaced(&mut self, attempt: Attempt) -> Result<(), No> {
+        tracing::error!(
+            attempt = attempt.id,
+            "a transaction that is not in these books used a settlement's nonce; use the payee's key nowhere else"
+        );
+        for row in &attempt.batch.rows {
+            self.till
+                .tell_patiently(row.channel, Input::EndCapture)
+                .await
+                .map(drop)?;
+        }
+        self.end(attempt, Ended::Displaced).await
     }
 
     async fn reverted(&mut self, attempt: Attempt) -> Result<(), No> {

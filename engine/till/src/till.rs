@@ -25,6 +25,12 @@ pub const LANES: usize = 16;
 /// Vouchers a second on one channel, unless configured otherwise (draft-evm-session-00, Denial of Service).
 pub const VOUCHERS_PER_SECOND: u32 = 10;
 
+/// Channels written at once at the start: the largest records of so many fit one submission by far.
+const RECOVERED_ROWS: usize = 16;
+
+/// How long a charge's end waits before it is told again, when the lane or the disk is behind.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
 /// How often [`Till::wait_for_deposit`] looks.
 const DEPOSIT_POLL: Duration = Duration::from_millis(50);
 
@@ -137,7 +143,9 @@ impl Till {
                 shard.restore_used(used);
             }
         }
-        journal.submit(rows)?.await?;
+        for chunk in rows.chunks(RECOVERED_ROWS) {
+            journal.submit(chunk.to_vec())?.await?;
+        }
         let lanes = shards
             .into_iter()
             .map(|shard| Lane::start(shard, Arc::clone(&journal), Arc::clone(&clock)))
@@ -249,7 +257,7 @@ impl Till {
             amount: price,
             body: Body::Delivered,
         };
-        self.tell(channel, commit).await
+        self.tell_patiently(channel, commit).await
     }
 
     /// Begins a close with the payer's last voucher; from here on nothing is sold on the channel (threat C3).
@@ -338,6 +346,19 @@ impl Till {
             credential: None,
         })
         .await
+    }
+
+    /// Moves a channel by an input that must not be lost to a full queue: the end of a charge, the settler's steps.
+    ///
+    /// # Errors
+    /// A [`No`], but never [`No::Busy`].
+    pub async fn tell_patiently(&self, channel: ChannelId, input: Input) -> Result<Durable<Answer>, No> {
+        loop {
+            match self.tell(channel, input).await {
+                Err(No::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                told => return told,
+            }
+        }
     }
 
     /// Whether credit may be given on what is known of the chain.

@@ -28,6 +28,11 @@ pub enum SendFault {
     /// The raw bytes of an envelope are not a transaction of ours.
     #[error("an envelope does not hold a transaction that can be replaced: {0}")]
     Envelope(String),
+    /// It pays many times the fee of the moment already: something else holds it up.
+    #[error(
+        "transaction {0} already offers many times the fee of the moment; look for what else holds it up"
+    )]
+    FeeCeiling(B256),
     /// It was mined and reverted: definitively nothing happened, save the gas.
     #[error("transaction {0} was mined and reverted")]
     Reverted(B256),

@@ -25,6 +25,9 @@ use nonces::Nonces;
 use std::sync::Arc;
 use tokio::time::Instant;
 
+/// No replacement offers more than so many times the fee of the moment.
+pub const FEE_FACTOR_MAX: u128 = 10;
+
 /// One account that sends transactions. Clones share their nonces; two senders of one key would not.
 #[derive(Clone)]
 pub struct Sender {
@@ -144,14 +147,19 @@ impl Sender {
     /// The same call with the same nonce for at least 12.5 % more, which is what nodes demand of a replacement.
     ///
     /// # Errors
-    /// [`SendFault::Envelope`] or [`SendFault::Signer`].
+    /// [`SendFault::FeeCeiling`] when it already pays [`FEE_FACTOR_MAX`] times the fee of the moment, so that its fee
+    /// is not what holds it up; [`SendFault::Chain`], [`SendFault::Envelope`] or [`SendFault::Signer`].
     pub async fn bump(&self, envelope: &Envelope) -> Result<Envelope, SendFault> {
         let mut transaction = envelope.transaction()?;
-        let current = self.rpc.provider().estimate_eip1559_fees().await;
-        let (fee, tip) = current.map_or((0, 0), |now| (now.max_fee_per_gas, now.max_priority_fee_per_gas));
-        transaction.max_fee_per_gas = envelope::raised(transaction.max_fee_per_gas).max(fee);
+        let now = self.rpc.provider().estimate_eip1559_fees().await;
+        let now = now.map_err(ChainFault::rpc("reading the fees of the moment"))?;
+        let raised = envelope::raised(transaction.max_fee_per_gas).max(now.max_fee_per_gas);
+        if raised > now.max_fee_per_gas.saturating_mul(FEE_FACTOR_MAX) {
+            return Err(SendFault::FeeCeiling(envelope.hash));
+        }
+        transaction.max_fee_per_gas = raised;
         transaction.max_priority_fee_per_gas = envelope::raised(transaction.max_priority_fee_per_gas)
-            .max(tip)
+            .max(now.max_priority_fee_per_gas)
             .min(transaction.max_fee_per_gas);
         envelope::seal(self.signer.as_ref(), transaction).await
     }

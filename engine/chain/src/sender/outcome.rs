@@ -9,7 +9,7 @@ use alloy::providers::Provider;
 use alloy::rpc::types::Log;
 use alloy::transports::RpcError;
 use core::time::Duration;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 /// How often [`Sender::wait`] asks, in milliseconds.
 const WAIT_POLL_MILLISECONDS: u64 = 250;
@@ -123,13 +123,14 @@ impl Sender {
     }
 
     /// Waits until it is mined, or until the deadline: then, whatever went wrong meanwhile, it is pending.
+    ///
+    /// The node is always asked at least once, and to the end: a deadline that has passed must not hide what landed.
     pub async fn wait(&self, hash: B256, deadline: Instant) -> Outcome {
         loop {
-            match timeout_at(deadline, self.outcome(hash)).await {
-                Ok(Ok(Outcome::Landed(landed))) => return Outcome::Landed(landed),
-                Ok(Ok(Outcome::Pending | Outcome::NotSeen)) => {}
-                Ok(Err(fault)) => tracing::debug!(%hash, %fault, "the outcome could not be read"),
-                Err(_) => return Outcome::Pending,
+            match self.outcome(hash).await {
+                Ok(Outcome::Landed(landed)) => return Outcome::Landed(landed),
+                Ok(Outcome::Pending | Outcome::NotSeen) => {}
+                Err(fault) => tracing::debug!(%hash, %fault, "the outcome could not be read"),
             }
             if Instant::now() >= deadline {
                 return Outcome::Pending;

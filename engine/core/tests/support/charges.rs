@@ -12,6 +12,7 @@ pub(crate) enum Happened {
     Credited,
     CommittedAtRecovery,
     OverAtRecovery,
+    OverAsThePayerLeaves,
 }
 
 /// A charge and all that happened to it.

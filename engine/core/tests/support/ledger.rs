@@ -282,8 +282,19 @@ impl Ledger {
         }
     }
 
+    fn payer_leaves(&self) -> bool {
+        let chain = self.chain();
+        chain.close_requested_at.is_some() || chain.finalized
+    }
+
     fn watch(&mut self, seen: ChainState, last_final: ChainState) {
         (self.seen, self.last_final) = (seen, last_final);
+        if self.payer_leaves() {
+            let doubtful = |entry: &&mut Entry| entry.phase() == Some(ChargePhase::Creditable);
+            for entry in self.charges.iter_mut().filter(doubtful) {
+                entry.happened.push(Happened::OverAsThePayerLeaves);
+            }
+        }
         let settled = last_final.settled.base_units();
         if self.drain_only && settled > self.accepted() {
             self.had = settled;
@@ -306,6 +317,7 @@ impl Ledger {
                 let cost = amount.base_units();
                 let what = match body {
                     Body::Delivered => Happened::Delivered { cost },
+                    Body::OnItsWay if self.payer_leaves() => Happened::Delivered { cost },
                     Body::OnItsWay => Happened::OnItsWay { cost },
                 };
                 self.note(*charge, what);

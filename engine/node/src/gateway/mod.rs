@@ -13,14 +13,15 @@ pub mod stream;
 use crate::gateway::answer::Denied;
 use crate::gateway::latency::{Latency, Percentiles};
 use crate::gateway::offer::Offers;
-use crate::gateway::proxy::Upstream;
+use crate::gateway::proxy::{RequestBody, Upstream};
 use crate::gateway::route::{Price, Route, Routes};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Response, header};
+use axum::http::{HeaderValue, Method, Response, header};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use weir_protocol::Credential;
@@ -55,7 +56,12 @@ pub struct Inner {
     pub latency: Latency,
     /// Vouchers taken since the start.
     pub vouchers: AtomicU64,
+    /// Turns at looking a transaction up.
+    pub looks: Semaphore,
 }
+
+/// Transactions looked up at once: unpaid requests must not crowd the watcher and the settler out of the node.
+pub const LOOKS_MAX: usize = 32;
 
 impl Gateway {
     /// A gateway of these parts.
@@ -127,7 +133,13 @@ impl Gateway {
 
 async fn serve(State(gateway): State<Gateway>, request: Request) -> Response<Body> {
     let routes = gateway.routes();
-    let Some(route) = routes.find(request.method(), request.uri().path()) else {
+    let path = request.uri().path();
+    // Channels are managed by HEAD and bare POST at every paid URL, whatever it serves, and never at a free one.
+    let manages = matches!(*request.method(), Method::HEAD | Method::POST) && !has_body(&request);
+    let served = routes.find(request.method(), path);
+    let is_free = served.is_none_or(|route| route.price.is_none());
+    let managed = (manages && is_free).then(|| routes.find_paid(path)).flatten();
+    let Some(route) = managed.or(served) else {
         return Denied::from(Problem::blank(
             404,
             "no route of this service has this method and path",
@@ -147,7 +159,12 @@ async fn serve(State(gateway): State<Gateway>, request: Request) -> Response<Bod
 
 impl Gateway {
     async fn pass_through(&self, request: Request) -> Response<Body> {
-        match self.inner.upstream.send(request, &[]).await {
+        match self
+            .inner
+            .upstream
+            .send(request, &[], &RequestBody::default())
+            .await
+        {
             Ok(response) => response,
             Err(fault) => upstream_denied(&fault).into_response(None),
         }
@@ -182,6 +199,7 @@ pub(crate) fn upstream_denied(fault: &proxy::UpstreamFault) -> Denied {
     let status = match fault {
         proxy::UpstreamFault::Unreachable => 502,
         proxy::UpstreamFault::TimedOut(_) => 504,
+        proxy::UpstreamFault::Path => 404,
     };
     Problem::blank(status, format!("{fault}; nothing was charged")).into()
 }

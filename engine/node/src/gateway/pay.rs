@@ -1,7 +1,7 @@
 //! From a credential to content, a receipt, or a typed no.
 
 use crate::gateway::answer::{Denied, Paper};
-use crate::gateway::proxy::{Delivering, UpstreamFault, is_success};
+use crate::gateway::proxy::{Delivering, RequestBody, UpstreamFault, is_success};
 use crate::gateway::route::{Meter, Price, Route};
 use crate::gateway::stream::{Metered, is_events};
 use crate::gateway::{Gateway, has_body, has_body_or_query, upstream_denied};
@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
 use weir_core::{ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::problem::Problem;
-use weir_protocol::rails::{EvmSession, Judged, LowerCumulative, Rail, Seen};
+use weir_protocol::rails::{Evidence, EvmSession, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
 use weir_store::Durable;
 use weir_till::books::UsedCredential;
@@ -26,7 +26,7 @@ pub const CLOSE_WAIT: Duration = Duration::from_secs(30);
 
 /// How long an open or a top-up waits until our node has its transaction, and how often it is asked.
 pub const MINED_WAIT: Duration = Duration::from_secs(15);
-const MINED_POLL: Duration = Duration::from_millis(250);
+const MINED_POLL: Duration = Duration::from_millis(500);
 
 /// How long a top-up waits until our watcher has seen its deposit too.
 pub const DEPOSIT_WAIT: Duration = Duration::from_secs(20);
@@ -117,7 +117,15 @@ impl Gateway {
         };
         match judged {
             Judged::Open { voucher, .. } => {
-                let _ = self.inner.till.introduce(found(sight)?).await?;
+                let adoption = found(sight)?;
+                let (id, deposit) = (adoption.id, adoption.last_final.deposit);
+                let _ = self.inner.till.introduce(adoption).await?;
+                // The watcher may have told of it before it was final; its deposit counts when the watcher says so.
+                let _ = self
+                    .inner
+                    .till
+                    .wait_for_deposit(id, deposit, DEPOSIT_WAIT)
+                    .await?;
                 self.buy(visit, voucher, true).await
             }
             Judged::TopUp { channel, .. } => {
@@ -136,11 +144,22 @@ impl Gateway {
 
     async fn look(&self, rail: &dyn Rail, action: &weir_protocol::rails::Action) -> Result<Sight, Denied> {
         let evidence = rail.evidence(action);
-        if evidence == weir_protocol::rails::Evidence::None {
+        if evidence == Evidence::None {
             return Ok(Sight::NOTHING);
         }
         // No credit on what we cannot watch: an open is refused while the view is old.
         self.inner.till.must_be_fresh()?;
+        if let Evidence::ToppedUpBy { channel, .. } = evidence
+            && self.inner.till.terms(channel).is_none()
+        {
+            return Err(Problem::from(&Refusal::ChannelNotFound)
+                .on_channel(channel)
+                .into());
+        }
+        // Anybody can name a transaction: so many are looked up at once, and no more.
+        let Ok(_turn) = self.inner.looks.try_acquire() else {
+            return Err(No::Busy.into());
+        };
         let deadline = tokio::time::Instant::now() + MINED_WAIT;
         loop {
             let sight = self.inner.evidence.look(evidence).await.map_err(|trouble| {
@@ -200,12 +219,12 @@ impl Gateway {
             (HeaderName::from_static("weir-channel"), channel.to_string()),
             (HeaderName::from_static("weir-payer"), payer),
         ];
+        let sent = RequestBody::default();
         if sale.charge_on() == ChargeOn::Always {
             let (answer, delivery) = sale.commit().await?;
-            let mut response = match self.inner.upstream.send(request, &facts).await {
-                Ok(response) => {
-                    response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery)))
-                }
+            let mut response = match self.inner.upstream.send(request, &facts, &sent).await {
+                Ok(response) => response
+                    .map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent))),
                 Err(fault) => {
                     delivery.finish();
                     upstream_response(&fault)
@@ -215,7 +234,7 @@ impl Gateway {
             self.inner.latency.record(began.elapsed());
             return Ok(response);
         }
-        let response = match self.inner.upstream.send(request, &facts).await {
+        let response = match self.inner.upstream.send(request, &facts, &sent).await {
             Ok(response) => response,
             Err(fault) => {
                 sale.release().await?;
@@ -237,22 +256,36 @@ impl Gateway {
         }
         let (answer, delivery) = sale.commit().await?;
         let mut response =
-            response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery)));
+            response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent)));
         paper.stamp(&mut response, &answer);
         self.inner.latency.record(began.elapsed());
         Ok(response)
     }
 
     async fn close(&self, visit: Visit<'_>, voucher: Voucher<Claimed>) -> Result<Response<Body>, Denied> {
+        let channel = voucher.channel();
         // Listen first: the settler may be faster than this task.
         let mut settled = self.inner.settler.listen();
-        let answer = self.inner.till.begin_close(voucher).await?;
+        let answer = match self.inner.till.begin_close(voucher).await {
+            // Asked again after it was done: the same receipt, to whoever signs for the channel.
+            Err(No::Refused(Refusal::ChannelFinalized)) => self.inner.till.read(channel).await?,
+            begun => begun?,
+        };
         self.inner.settler.call();
-        let wait = wait_for_close(&mut settled, voucher.channel());
-        let Ok(transaction) = tokio::time::timeout(CLOSE_WAIT, wait).await else {
-            return Err(Denied::chain_trouble(
-                "the close is on its way; ask again for its receipt",
-            ));
+        let done = self.inner.settler.closed_by(channel);
+        let transaction = match done {
+            Some(transaction) => Some(transaction),
+            None if answer.get().channel.chain().finalized => {
+                return Err(No::Refused(Refusal::ChannelFinalized).into());
+            }
+            None => match tokio::time::timeout(CLOSE_WAIT, wait_for_close(&mut settled, channel)).await {
+                Ok(transaction) => transaction,
+                Err(_) => {
+                    return Err(Denied::chain_trouble(
+                        "the close is on its way; ask again for its receipt",
+                    ));
+                }
+            },
         };
         let Some(transaction) = transaction else {
             return Err(No::Stopping.into());
@@ -313,6 +346,7 @@ fn upstream_response(fault: &UpstreamFault) -> Response<Body> {
     *response.status_mut() = match fault {
         UpstreamFault::Unreachable => StatusCode::BAD_GATEWAY,
         UpstreamFault::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+        UpstreamFault::Path => StatusCode::NOT_FOUND,
     };
     response
 }

@@ -2,8 +2,10 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use weir_till::Delivery;
@@ -36,6 +38,9 @@ pub enum UpstreamFault {
     /// It could not be reached, or broke off before its answer began.
     #[error("the upstream could not be reached")]
     Unreachable,
+    /// The path would reach the upstream as another one.
+    #[error("the path cannot be passed on unchanged")]
+    Path,
     /// It took longer than the configured time to begin its answer.
     #[error("the upstream did not begin to answer within {0:?}")]
     TimedOut(Duration),
@@ -46,6 +51,7 @@ pub enum UpstreamFault {
 pub struct Upstream {
     client: reqwest::Client,
     base: String,
+    base_path: String,
     timeout: Duration,
 }
 
@@ -59,9 +65,14 @@ impl Upstream {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
+        let base = base.trim_end_matches('/').to_owned();
+        let base_path =
+            reqwest::Url::parse(&base).map_or_else(|_| String::new(), |url| url.path().to_owned());
+        let base_path = base_path.trim_end_matches('/').to_owned();
         Ok(Self {
             client,
-            base: base.trim_end_matches('/').to_owned(),
+            base,
+            base_path,
             timeout,
         })
     }
@@ -71,17 +82,23 @@ impl Upstream {
         &self,
         request: Request<Body>,
         facts: &[(HeaderName, String)],
+        sent: &RequestBody,
     ) -> Result<Response<Body>, UpstreamFault> {
         let (parts, body) = request.into_parts();
+        let url = self.url(&parts.uri)?;
         let mut headers = parts.headers;
         strip(&mut headers);
         headers.remove(header::HOST);
-        // Whatever scheme it was, it was meant for us: a free route passes other schemes on.
-        if headers
-            .get(header::AUTHORIZATION)
-            .is_some_and(|value| is_payment(value.as_bytes()))
-        {
-            headers.remove(header::AUTHORIZATION);
+        // Payment credentials are for us alone; other schemes are the upstream's affair.
+        let passed: Vec<_> = headers
+            .get_all(header::AUTHORIZATION)
+            .iter()
+            .filter(|value| !is_payment(value.as_bytes()))
+            .cloned()
+            .collect();
+        headers.remove(header::AUTHORIZATION);
+        for value in passed {
+            headers.append(header::AUTHORIZATION, value);
         }
         for (name, value) in facts {
             if let Ok(value) = value.parse() {
@@ -90,9 +107,9 @@ impl Upstream {
         }
         let sent = self
             .client
-            .request(parts.method, self.url(&parts.uri))
+            .request(parts.method, url)
             .headers(headers)
-            .body(reqwest::Body::wrap_stream(body.into_data_stream()))
+            .body(sent.watch(body))
             .send();
         let answer = tokio::time::timeout(self.timeout, sent)
             .await
@@ -110,9 +127,12 @@ impl Upstream {
         Ok(response)
     }
 
-    fn url(&self, uri: &Uri) -> String {
+    /// The upstream's URL of a request. Nothing about the path may change on the way: a route was chosen by it.
+    fn url(&self, uri: &Uri) -> Result<reqwest::Url, UpstreamFault> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        format!("{}{path}", self.base)
+        let url = reqwest::Url::parse(&format!("{}{path}", self.base)).map_err(|_| UpstreamFault::Path)?;
+        let kept = url.path().strip_prefix(&self.base_path) == Some(uri.path());
+        if kept { Ok(url) } else { Err(UpstreamFault::Path) }
     }
 }
 
@@ -133,7 +153,10 @@ fn strip(headers: &mut HeaderMap) {
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
-    for name in OURS {
+    // Some services read `_` in a name as `-`.
+    let ours = |name: &HeaderName| OURS.contains(&name.as_str().replace('_', "-").as_str());
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| ours(name)).cloned().collect();
+    for name in forged {
         headers.remove(name);
     }
 }
@@ -148,14 +171,34 @@ pub fn is_success(status: StatusCode) -> bool {
 pub struct Delivering<S> {
     body: Pin<Box<S>>,
     delivery: Option<Delivery>,
+    sent: RequestBody,
+}
+
+/// Whether the payer's own request body broke off: an answer that is cut because of that is no failure of ours.
+#[derive(Debug, Clone, Default)]
+pub struct RequestBody(Arc<AtomicBool>);
+
+impl RequestBody {
+    fn watch(&self, body: Body) -> reqwest::Body {
+        let broke = Arc::clone(&self.0);
+        reqwest::Body::wrap_stream(
+            body.into_data_stream()
+                .inspect_err(move |_| broke.store(true, Ordering::Release)),
+        )
+    }
+
+    fn broke(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl<S> Delivering<S> {
-    /// Ties a charge to a body.
-    pub fn new(body: S, delivery: Delivery) -> Self {
+    /// Ties a charge to a body that answers a request with this body.
+    pub fn new(body: S, delivery: Delivery, sent: RequestBody) -> Self {
         Self {
             body: Box::pin(body),
             delivery: Some(delivery),
+            sent,
         }
     }
 }
@@ -172,8 +215,9 @@ impl<S: Stream<Item = Result<Bytes, axum::Error>>> Stream for Delivering<S> {
                 }
             }
             Poll::Ready(Some(Err(_))) => {
+                let broke = self.sent.broke();
                 if let Some(delivery) = self.delivery.take() {
-                    delivery.fail();
+                    if broke { delivery.finish() } else { delivery.fail() }
                 }
             }
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}

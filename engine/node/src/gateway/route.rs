@@ -49,12 +49,30 @@ impl Route {
     /// different prices (threat V2).
     pub fn name(&self) -> String {
         let methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
-        format!("{} {}", methods.join(","), self.path)
+        let meter = match &self.price {
+            Some(Price {
+                meter: Meter::Event, ..
+            }) => " by the event",
+            _ => "",
+        };
+        format!("{} {}{meter}", methods.join(","), self.path)
     }
 
     /// Whether the route serves this method.
     pub fn serves(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)
+    }
+
+    /// Whether the path is this paid route's but for its case or a slash at its end.
+    fn is_nearly(&self, path: &str) -> bool {
+        let trimmed = |path: &str| path.trim_end_matches('/').to_ascii_lowercase();
+        let same = match self.path.strip_suffix('*') {
+            Some(prefix) => {
+                trimmed(path).starts_with(&prefix.to_ascii_lowercase()) || trimmed(path) == trimmed(prefix)
+            }
+            None => trimmed(path) == trimmed(&self.path),
+        };
+        self.price.is_some() && same && !self.fits_path(path)
     }
 
     fn fits_path(&self, path: &str) -> bool {
@@ -70,34 +88,78 @@ impl Route {
 pub struct Routes(pub Vec<Route>);
 
 impl Routes {
-    /// The route of a request: the first that serves it or, for the methods by which channels are managed, the first
-    /// paid one of its path. A path with an escape or a dot segment in it fits none: the upstream could read it as
-    /// another, cheaper or dearer one.
+    /// The route of a request: the first that serves it.
+    ///
+    /// A path with a second reading fits none: an upstream that decodes, folds case or trims it would serve another
+    /// route's content at this route's price. So a path must be plain ([`is_plain`]), and where it differs from an
+    /// earlier paid route only in case or in a slash at its end, the later routes are not looked at.
     pub fn find(&self, method: &Method, path: &str) -> Option<&Route> {
-        if path.contains('%') && !only_plain_escapes(path)
-            || path.split('/').any(|part| matches!(part, "." | ".."))
-        {
+        let mut fitting = self.fitting(path)?;
+        fitting.find(|route| route.serves(method))
+    }
+
+    /// The route at whose URL a channel is managed: the first paid one of the path, whatever methods it serves.
+    pub fn find_paid(&self, path: &str) -> Option<&Route> {
+        self.fitting(path)?.find(|route| route.price.is_some())
+    }
+
+    fn fitting(&self, path: &str) -> Option<impl Iterator<Item = &Route>> {
+        if !is_plain(path) {
             return None;
         }
-        let mut fitting = self.0.iter().filter(|route| route.fits_path(path));
-        let serves = fitting.clone().find(|route| route.serves(method));
-        // Channels are managed by HEAD and bare POST at every paid URL, whatever it serves.
-        let manages = matches!(*method, Method::HEAD | Method::POST);
-        serves.or_else(|| fitting.find(|route| manages && route.price.is_some()))
+        let reach = self.0.iter().take_while(move |route| !route.is_nearly(path));
+        Some(reach.filter(move |route| route.fits_path(path)))
     }
 }
 
-/// Whether no escape hides a character that would have had a meaning in the path.
-fn only_plain_escapes(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    !["%2f", "%2e", "%5c", "%00", "%25", "%3f", "%23"]
-        .iter()
-        .any(|hidden| lower.contains(hidden))
+/// Whether every HTTP server reads the path the same way: no escape of a character that needs none, none that hides a
+/// separator, no backslash, no parameter, no dot segment, no empty one.
+fn is_plain(path: &str) -> bool {
+    let Some(inner) = path.strip_prefix('/') else {
+        return false;
+    };
+    let segments = inner.strip_suffix('/').unwrap_or(inner);
+    let dots = segments.split('/').any(|part| matches!(part, "." | ".."));
+    let empty = !segments.is_empty() && segments.split('/').any(str::is_empty);
+    !dots && !empty && has_plain_bytes(path.as_bytes())
+}
+
+/// Unreserved and harmless bytes as they are; escapes only of bytes outside ASCII.
+fn has_plain_bytes(mut path: &[u8]) -> bool {
+    while let Some((&byte, rest)) = path.split_first() {
+        path = match byte {
+            b'%' => match rest {
+                [high @ (b'8'..=b'9' | b'A'..=b'F' | b'a'..=b'f'), low, rest @ ..]
+                    if low.is_ascii_hexdigit() && *high != b'%' =>
+                {
+                    rest
+                }
+                _ => return false,
+            },
+            b'/' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'(' | b')' | b'*' | b'+' | b','
+            | b'=' | b':' | b'@' => rest,
+            byte if byte.is_ascii_alphanumeric() => rest,
+            _ => return false,
+        };
+    }
+    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn price() -> Price {
+        Price {
+            per_unit: Amount::new(1),
+            unit: "request".into(),
+            suggested_deposit: None,
+            voucher_delta_min: Amount::ZERO,
+            charge_on: ChargeOn::Success,
+            meter: Meter::Request,
+            description: None,
+        }
+    }
 
     fn routes() -> Routes {
         let route = |path: &str, methods: &[Method]| Route {
@@ -126,47 +188,70 @@ mod tests {
 
     #[test]
     fn no_spelling_of_a_path_slips_past_its_price() {
+        let paid = |path: &str| Route {
+            path: path.into(),
+            methods: Vec::new(),
+            price: Some(price()),
+        };
+        let free = Route {
+            path: "/*".into(),
+            methods: Vec::new(),
+            price: None,
+        };
+        let routes = Routes(vec![paid("/v1/answer"), paid("/deep/*"), free]);
         for path in [
-            "/v1/../health",
-            "/v1/%2e%2e/health",
+            "/v1/%61nswer",
+            "/v1/../v1/answer",
+            "/public/..\\v1\\answer",
             "/v1%2fanswer",
-            "/v1/./answer",
-            "/v1/a%00",
-            "/%76%31/%2Fx",
+            "/v1/%2e/answer",
+            "/v1//answer",
+            "//v1/answer",
+            "/v1/answer/",
+            "/V1/Answer",
+            "/v1/answer;x",
+            "/v1/answer%00",
+            "/v1/answer%",
+            "/DEEP/x",
+            "/deep",
+            "/x\"y",
         ] {
-            assert!(routes().find(&Method::GET, path).is_none(), "{path}");
+            assert!(routes.find(&Method::GET, path).is_none(), "{path}");
+            assert!(routes.find_paid(path).is_none(), "{path}");
         }
-        assert!(routes().find(&Method::GET, "/v1/caf%C3%A9").is_some());
+        for (path, is_paid) in [
+            ("/v1/answer", true),
+            ("/deep/x", true),
+            ("/v1/caf%C3%A9", false),
+            ("/", false),
+        ] {
+            let route = routes.find(&Method::GET, path).unwrap();
+            assert_eq!(route.price.is_some(), is_paid, "{path}");
+        }
     }
 
     #[test]
     fn channels_are_managed_at_every_paid_url() {
-        let price = Price {
-            per_unit: Amount::new(1),
-            unit: "request".into(),
-            suggested_deposit: None,
-            voucher_delta_min: Amount::ZERO,
-            charge_on: ChargeOn::Success,
-            meter: Meter::Request,
-            description: None,
-        };
         let route = |path: &str, price| Route {
             path: path.into(),
             methods: vec![Method::GET],
             price,
         };
-        let routes = Routes(vec![route("/paid", Some(price)), route("/free", None)]);
-        for (method, path, found) in [
-            (Method::GET, "/paid", true),
-            (Method::POST, "/paid", true),
-            (Method::HEAD, "/paid", true),
-            (Method::DELETE, "/paid", false),
-            (Method::POST, "/free", false),
-        ] {
-            let route = routes.find(&method, path);
-            assert_eq!(route.is_some(), found, "{method} {path}");
-            assert!(route.is_none_or(|route| route.serves(&method) == (method == Method::GET)));
-        }
+        let routes = Routes(vec![route("/paid", Some(price())), route("/*", None)]);
+        assert!(
+            routes
+                .find(&Method::GET, "/paid")
+                .is_some_and(|route| route.price.is_some())
+        );
+        assert!(
+            routes.find(&Method::POST, "/paid").is_none(),
+            "a method that is not served is not found"
+        );
+        assert_eq!(
+            routes.find_paid("/paid").map(|route| route.path.as_str()),
+            Some("/paid")
+        );
+        assert!(routes.find_paid("/free").is_none());
     }
 
     #[test]

@@ -21,6 +21,8 @@ use weir_till::{Answer, No, Sale};
 pub const VOUCHER_WAIT: Duration = Duration::from_secs(60);
 /// How often it looks for one.
 const VOUCHER_POLL: Duration = Duration::from_millis(25);
+/// How long an upstream may be silent in the middle of a stream.
+pub const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// Events that may wait for a slow client.
 const EVENTS_AHEAD: usize = 16;
 /// The data of the event by which services say that a stream is over; nobody buys it.
@@ -89,7 +91,16 @@ impl Metered {
         let mut splitter = SseSplitter::default();
         let mut events = Vec::new();
         // A cut stream ends here like a finished one: what was delivered was charged, and nothing else was.
-        while let Some(Ok(piece)) = pieces.next().await {
+        loop {
+            let piece = tokio::select! {
+                piece = pieces.next() => piece,
+                () = self.out.closed() => break,
+                () = tokio::time::sleep(SILENCE_MAX) => {
+                    tracing::warn!(channel = %self.channel, "the upstream fell silent; its stream is ended");
+                    break;
+                }
+            };
+            let Some(Ok(piece)) = piece else { break };
             let fed = splitter.feed(&piece, &mut events);
             for event in events.drain(..) {
                 if self.pass(event).await.is_err() {
