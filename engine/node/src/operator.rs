@@ -78,8 +78,8 @@ impl From<&Channel> for ChannelView {
 pub struct Status {
     /// Whether the books can be written.
     pub books: String,
-    /// Age of the newest block seen, in seconds.
-    pub view_age_seconds: u64,
+    /// Age of the newest block seen, in seconds; none when no block has been seen yet.
+    pub view_age_seconds: Option<u64>,
     /// Channels known.
     pub channels: usize,
     /// What settlements would pay now, over all channels.
@@ -149,6 +149,10 @@ async fn ready(State(operator): State<Operator>) -> (StatusCode, String) {
 
 async fn authorise(State(operator): State<Operator>, request: Request, next: Next) -> Response {
     let Some(token) = &operator.token else {
+        // Without a token the listener trusts who reaches it; a web page in the operator's browser is not meant.
+        if request.headers().contains_key(header::ORIGIN) {
+            return (StatusCode::FORBIDDEN, "web pages need the operator's token\n").into_response();
+        }
         return next.run(request).await;
     };
     let sent = request

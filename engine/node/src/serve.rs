@@ -33,6 +33,8 @@ use weir_till::{ChargeOn, Clock, No, Settler, SettlerConfig, SystemClock, Till, 
 
 /// Pause between tries to reach the chain at the start, at first and at most.
 const CHAIN_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// How long the start waits for the first view of the chain before it announces itself all the same.
+const FIRST_VIEW: Duration = Duration::from_secs(10);
 /// How long requests under way may take to end at a shutdown.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -131,6 +133,7 @@ pub async fn start(config: &Config) -> Result<Running, ServeFault> {
         tracked: tracked(&till).await?,
     };
     let watcher = Watcher::new(escrow.clone(), key.address(), watcher_config);
+    let mut view = watcher.view();
     let seller = Seller {
         realm: config.server.realm.clone(),
         recipient: key.address(),
@@ -172,6 +175,13 @@ pub async fn start(config: &Config) -> Result<Running, ServeFault> {
             &fail,
         ),
     ];
+    // Announced only when it sells: without a view of the chain every voucher is refused.
+    if tokio::time::timeout(FIRST_VIEW, view.wait_for(Option::is_some))
+        .await
+        .is_err()
+    {
+        tracing::warn!("no block of the chain has been seen yet; nothing is sold until one is");
+    }
     Ok(Running {
         gateway: addresses.0,
         operator: addresses.1,

@@ -124,7 +124,9 @@ impl Sink for Facts {
         }
         self.followed.head = sighting.head;
         self.followed.write(&**self.till.journal()).await?;
-        self.till.freshness().saw_block(sighting.head.timestamp);
+        self.till
+            .freshness()
+            .saw_block(sighting.head.timestamp, self.till.clock().now());
         Ok(())
     }
 }

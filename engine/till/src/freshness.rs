@@ -68,14 +68,16 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Records a processed block. An older one changes nothing.
-    pub fn saw_block(&self, timestamp: UnixSeconds) {
-        self.newest.fetch_max(timestamp.0, Ordering::AcqRel);
+    /// Records a processed block. An older one changes nothing, and one from the future counts as of now: it must not
+    /// keep the view fresh beyond its time.
+    pub fn saw_block(&self, timestamp: UnixSeconds, now: UnixSeconds) {
+        self.newest.fetch_max(timestamp.min(now).0, Ordering::AcqRel);
     }
 
-    /// Age of the view, in seconds.
-    pub fn age_seconds(&self, now: UnixSeconds) -> u64 {
-        now.seconds_since(UnixSeconds(self.newest.load(Ordering::Acquire)))
+    /// Age of the view, in seconds; `None` when no block has been seen yet.
+    pub fn age_seconds(&self, now: UnixSeconds) -> Option<u64> {
+        let newest = self.newest.load(Ordering::Acquire);
+        (newest > 0).then(|| now.seconds_since(UnixSeconds(newest)))
     }
 }
 
@@ -101,9 +103,16 @@ mod tests {
     #[test]
     fn threat_t5_a_lagging_replica_does_not_refresh_the_view() {
         let view = Freshness::default();
-        view.saw_block(UnixSeconds(1_000));
-        view.saw_block(UnixSeconds(900));
-        assert_eq!(view.age_seconds(UnixSeconds(1_010)), 10);
-        assert_eq!(view.age_seconds(UnixSeconds(990)), 0);
+        assert_eq!(view.age_seconds(UnixSeconds(1_000)), None);
+        view.saw_block(UnixSeconds(1_000), UnixSeconds(1_001));
+        view.saw_block(UnixSeconds(900), UnixSeconds(1_002));
+        assert_eq!(view.age_seconds(UnixSeconds(1_010)), Some(10));
+        assert_eq!(view.age_seconds(UnixSeconds(990)), Some(0));
+        view.saw_block(UnixSeconds(9_999), UnixSeconds(1_020));
+        assert_eq!(
+            view.age_seconds(UnixSeconds(1_100)),
+            Some(80),
+            "a block from the future is of now"
+        );
     }
 }

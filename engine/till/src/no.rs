@@ -26,6 +26,9 @@ pub enum No {
         /// Age of the newest contiguously processed block, in seconds.
         age_seconds: u64,
     },
+    /// No block of the chain has been seen since the start.
+    #[error("no block of the chain has been seen yet")]
+    NoViewYet,
     /// The books cannot be written: nothing is sold until the daemon is restarted on a healthy disk.
     #[error("the books cannot be kept: {0}")]
     Books(#[from] BooksFault),

@@ -363,7 +363,11 @@ impl Till {
 
     /// Whether credit may be given on what is known of the chain.
     pub fn must_be_fresh(&self) -> Result<(), No> {
-        let age_seconds = self.inner.freshness.age_seconds(self.inner.clock.now());
+        let age_seconds = self
+            .inner
+            .freshness
+            .age_seconds(self.inner.clock.now())
+            .ok_or(No::NoViewYet)?;
         if age_seconds > self.inner.config.budget.view_age_seconds_max {
             return Err(No::ViewStale { age_seconds });
         }

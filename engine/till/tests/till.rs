@@ -119,7 +119,7 @@ async fn open_on(journal: Arc<dyn Journal>) -> (Till, Arc<TestClock>) {
         vouchers_per_second: 1_000_000,
     };
     let (till, _) = Till::open(config, journal, clock.clone()).await.unwrap();
-    till.freshness().saw_block(UnixSeconds(NOW));
+    till.freshness().saw_block(UnixSeconds(NOW), UnixSeconds(NOW));
     (till, clock)
 }
 
@@ -420,7 +420,7 @@ async fn a_channel_is_held_to_its_vouchers_a_second() {
     };
     let journal = memory::open(&Image::default(), BIRTH).unwrap();
     let (till, _) = Till::open(config, journal, clock.clone()).await.unwrap();
-    till.freshness().saw_block(UnixSeconds(NOW));
+    till.freshness().saw_block(UnixSeconds(NOW), UnixSeconds(NOW));
     let (one, two) = (Payer::new(1), Payer::new(2));
     let _ = till.observe(one.adoption(1_000)).await.unwrap();
     let _ = till.observe(two.adoption(1_000)).await.unwrap();

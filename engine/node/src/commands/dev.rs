@@ -3,7 +3,8 @@
 use super::Failure;
 use super::serve::Ended;
 use crate::dev::demo::{self, Summary};
-use crate::dev::devnet::{ANSWER_PRICE, Devnet, MAX_DEPOSIT};
+use crate::dev::devnet::{ANSWER_PRICE, Devnet, MAX_DEPOSIT, STORY_VOUCHER_STEP};
+use crate::keys::SecretKey;
 use crate::table::{Output, Table};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -128,7 +129,7 @@ fn ready(devnet: &Devnet) -> serde_json::Value {
         "paid_url": devnet.paid_url(),
         "sse_url": devnet.story_url(60),
         "operator_url": devnet.daemon.operator,
-        "payer_keys": devnet.payers.iter().map(crate::keys::SecretKey::expose_hex).collect::<Vec<_>>(),
+        "payer_keys": devnet.payers.iter().map(SecretKey::expose_hex).collect::<Vec<_>>(),
     })
 }
 
@@ -136,23 +137,29 @@ fn invitation(devnet: &Devnet) -> String {
     let key = devnet
         .payers
         .first()
-        .map(crate::keys::SecretKey::expose_hex)
+        .map(SecretKey::expose_hex)
         .unwrap_or_default();
+    let program =
+        std::env::current_exe().map_or_else(|_| "weir".to_owned(), |path| path.display().to_string());
+    let (escrow, token) = (devnet.deployed.escrow, devnet.token);
+    let limits = format!(
+        "--rpc-url {} --escrow {escrow} --token {token} --max-price {ANSWER_PRICE} --max-deposit {MAX_DEPOSIT}",
+        devnet.rpc_url()
+    );
     format!(
-        "a devnet is up; Ctrl-C ends it\n\n  chain     {}  (id {})\n  escrow    {}\n  token     {}  (worthless, 6 decimals)\n  \
-         gateway   {}\n  operator  {}\n\npay for an answer (this key is worthless):\n\n  WEIR_PAYER_KEY={key} weir pay '{}' \
-         --rpc-url {} --escrow {} --token {} --max-price {ANSWER_PRICE} --max-deposit {MAX_DEPOSIT}\n\nlook at what came \
-         in:\n\n  weir channels --operator {}\n",
+        "a devnet is up; Ctrl-C ends it\n\n  chain     {}  (id {})\n  escrow    {escrow}\n  token     {token}  \
+         (worthless, 6 decimals)\n  gateway   {}\n  operator  {}\n\npay for an answer (the key is worthless; the books \
+         are thrown away with the devnet):\n\n  export WEIR_PAYER_KEY={key}\n  {program} pay '{}' --state-dir {} \
+         {limits}\n\npay for a stream, token by token:\n\n  {program} pay --stream '{}' --state-dir {} \
+         --max-ahead {STORY_VOUCHER_STEP} {limits}\n\nlook at what came in:\n\n  {program} channels --operator {}\n",
         devnet.rpc_url(),
         devnet.deployed.chain_id,
-        devnet.deployed.escrow,
-        devnet.token,
         devnet.daemon.gateway,
         devnet.daemon.operator,
         devnet.paid_url(),
-        devnet.rpc_url(),
-        devnet.deployed.escrow,
-        devnet.token,
+        devnet.files.path().join("payer").display(),
+        devnet.story_url(60),
+        devnet.files.path().join("payer").display(),
         devnet.daemon.operator,
     )
 }

@@ -345,7 +345,8 @@ async fn request_close(payer: &Handle, id: ChannelId, output: Output) -> Result<
     }
     output.text(&format!(
         "the escrow was asked to close {}; {} run: weir payer withdraw {0}",
-        short(&id.to_string()),
+        // The whole id: the books may not know it.
+        id,
         when(request.ready_at),
     ));
     Ok(())

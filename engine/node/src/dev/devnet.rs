@@ -6,6 +6,7 @@ use crate::dev::accounts::account;
 use crate::dev::anvil::{Anvil, Network, Options};
 use crate::dev::upstream::Upstream;
 use crate::keys::SecretKey;
+use crate::logging;
 use alloy_primitives::Address;
 use serde::Deserialize;
 use std::io::{BufRead, BufReader};
@@ -206,6 +207,11 @@ impl Daemon {
         let mut process = Command::new(program)
             .args(["--json", "serve", "--until-stdin-closes", "--config"])
             .arg(config)
+            // Its lines would run into what is printed here; whoever wants them says so.
+            .env(
+                logging::VARIABLE,
+                std::env::var(logging::VARIABLE).as_deref().unwrap_or("warn"),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

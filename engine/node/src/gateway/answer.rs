@@ -41,7 +41,9 @@ impl From<No> for Denied {
     fn from(no: No) -> Self {
         let (status, retry) = match &no {
             No::Refused(refusal) => return Problem::from(refusal).into(),
-            No::Busy | No::NotSeenYet => (StatusCode::SERVICE_UNAVAILABLE, BUSY_RETRY_SECONDS),
+            No::Busy | No::NotSeenYet | No::NoViewYet => {
+                (StatusCode::SERVICE_UNAVAILABLE, BUSY_RETRY_SECONDS)
+            }
             No::TooFast { .. } => (StatusCode::TOO_MANY_REQUESTS, BUSY_RETRY_SECONDS),
             No::ViewStale { .. } | No::Stopping | No::Books(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, TROUBLE_RETRY_SECONDS)
