@@ -18,7 +18,13 @@ const RULES: VoucherRules = VoucherRules {
 fn digest(criterion: &mut Criterion) {
     let payer = Payer::new(1);
     criterion.bench_function("voucher digest", |bencher| {
-        bencher.iter(|| voucher_digest(&payer.domain, black_box(payer.channel), Cumulative::new(black_box(7))));
+        bencher.iter(|| {
+            voucher_digest(
+                &payer.domain,
+                black_box(payer.channel),
+                Cumulative::new(black_box(7)),
+            )
+        });
     });
 }
 
@@ -38,7 +44,9 @@ fn recover(criterion: &mut Criterion) {
 
 fn pay_and_commit(criterion: &mut Criterion) {
     let payer = Payer::new(1);
-    let proven = payer.voucher(7).prove(payer.terms.signer(), &payer.domain, &Libsecp256k1);
+    let proven = payer
+        .voucher(7)
+        .prove(payer.terms.signer(), &payer.domain, &Libsecp256k1);
     let pay = Input::Pay {
         voucher: proven.unwrap(),
         rules: RULES,

@@ -2,17 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench stops at the first surprise")]
 
+use alloy_primitives::B256;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use weir_benches::{NOW, Payer, deposited};
+use weir_chain::BlockRef;
+use weir_chain::watcher::{Observation, Sighting, Sink};
 use weir_core::step::{LowerVoucher, VoucherRules};
 use weir_core::{Amount, Claimed, UnixSeconds, Voucher};
 use weir_store::{Birth, Journal, disk, memory};
+use weir_till::facts::{Facts, Followed};
 use weir_till::freshness::Budget;
-use weir_till::{Adoption, ChargeOn, Clock, Order, Paid, Till, TillConfig};
+use weir_till::{ChargeOn, Clock, Order, Paid, Till, TillConfig};
 
 const CONCURRENT: [u32; 4] = [1, 16, 64, 256];
 const DEPOSIT: u128 = 1_000_000_000;
@@ -49,23 +53,35 @@ async fn open(journal: Arc<dyn Journal>, payers: &[Payer]) -> Till {
         vouchers_per_second: u32::MAX,
     };
     let (till, _) = Till::open(config, journal, Arc::new(Still)).await.unwrap();
-    till.freshness().saw_block(UnixSeconds(NOW));
-    for payer in payers {
-        let adoption = Adoption {
-            id: payer.channel,
-            terms: payer.terms.clone(),
-            seen: deposited(DEPOSIT),
-            last_final: deposited(DEPOSIT),
-            drain_only: false,
-        };
-        let _ = till.observe(adoption).await.unwrap();
-    }
+    let head = BlockRef {
+        number: 1,
+        hash: B256::ZERO,
+        timestamp: UnixSeconds(NOW),
+    };
+    let observations = payers.iter().map(|payer| Observation {
+        id: payer.channel,
+        terms: payer.terms.clone(),
+        seen: deposited(DEPOSIT),
+        last_final: deposited(DEPOSIT),
+        opened_in: Some(1),
+    });
+    let sighting = Sighting {
+        head,
+        last_final: head,
+        observations: observations.collect(),
+        reorged: false,
+    };
+    let followed = Followed { head, born_in: 0 };
+    Facts::new(till.clone(), followed).take(&sighting).await.unwrap();
     till
 }
 
 async fn accept_all(till: Till, vouchers: Vec<Voucher<Claimed>>) {
     for voucher in vouchers {
-        assert!(matches!(till.pay(voucher, ORDER).await.unwrap(), Paid::Accepted(_)));
+        assert!(matches!(
+            till.pay(voucher, ORDER).await.unwrap(),
+            Paid::Accepted(_)
+        ));
     }
 }
 
@@ -118,8 +134,12 @@ fn accept(criterion: &mut Criterion, name: &str, journal: impl Fn(&Path) -> Arc<
 }
 
 fn durable(criterion: &mut Criterion) {
-    accept(criterion, "memory", |_| memory::open(&memory::Image::default(), BIRTH).unwrap());
-    accept(criterion, "sled", |directory| disk::open(directory, BIRTH).unwrap());
+    accept(criterion, "memory", |_| {
+        memory::open(&memory::Image::default(), BIRTH).unwrap()
+    });
+    accept(criterion, "sled", |directory| {
+        disk::open(directory, BIRTH).unwrap()
+    });
 }
 
 criterion_group!(benches, durable);
