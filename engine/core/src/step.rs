@@ -340,7 +340,9 @@ fn observe(channel: &mut Channel, seen: ChainState, last_final: ChainState) -> O
     }
     if channel.payer_leaves() {
         // It may not hold back what it bought by reading slowly: charged before delivered is final.
-        channel.charges.retain(|charge| charge.phase == ChargePhase::Reserved);
+        channel
+            .charges
+            .retain(|charge| charge.phase == ChargePhase::Reserved);
     }
     let landed = |capture: Capture| !capture.closes && last_final.settled >= capture.target;
     // A settlement ends when its effect is final, never because somebody said it was sent: a reorg may bring a
