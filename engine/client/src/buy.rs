@@ -83,7 +83,13 @@ impl Core {
             let steps = self.steps(&session.offer);
             session.ticket.extend(None, self.limits.max_stream, steps).await?;
         }
-        self.rounds(request, session).await
+        let mut paid = self.rounds(request, session).await?;
+        if let (true, Some(session)) = (streaming, &mut paid.session) {
+            // The rounds may have raised what is signed by a whole step; a stream uses it without asking.
+            let steps = self.steps(&session.offer);
+            session.ticket.extend(None, self.limits.max_stream, steps).await?;
+        }
+        Ok(paid)
     }
 
     async fn rounds(&self, request: &Request, mut session: Session) -> Result<Paid, Error> {

@@ -205,6 +205,8 @@ impl PaidStream {
             purse.mark(|_, account| account.stopped = true).await?;
             return Err(error);
         }
+        // A stream's last receipt settles many units at once: a restart must not take them for unpaid.
+        purse.mark(|_, _| {}).await?;
         self.core.log_receipt(&receipt).await?;
         Ok(receipt)
     }

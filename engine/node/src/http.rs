@@ -53,11 +53,19 @@ pub async fn serve(
         // Small answers are common here, and each waits for nobody.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
-        let connection = server
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let connection = under_way.watch(connection);
+        let (server, watcher) = (server.clone(), under_way.watcher());
         tokio::spawn(async move {
+            // The head's deadline runs from its first byte; until that comes, this one does.
+            let mut first = [0];
+            let first_byte =
+                tokio::time::timeout(Duration::from_secs(HEAD_SECONDS_MAX), stream.peek(&mut first));
+            if !matches!(first_byte.await, Ok(Ok(1))) {
+                return;
+            }
+            let connection = server
+                .serve_connection(TokioIo::new(stream), service)
+                .into_owned();
+            let connection = watcher.watch(connection);
             // A client that breaks off is no event.
             let _ = connection.await;
             drop(turn);
@@ -80,4 +88,42 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(PING);
     server
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    async fn until_closed(said: &[u8]) -> (Vec<u8>, Duration) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let serving = tokio::spawn(serve(listener, router, stopped));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(said).await.unwrap();
+        let began = Instant::now();
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer).await;
+        let took = began.elapsed();
+        stop.send_replace(true);
+        serving.await.unwrap().unwrap();
+        (answer, took)
+    }
+
+    #[tokio::test]
+    async fn threat_h4_who_is_silent_or_slow_to_ask_is_let_go() {
+        let silent = until_closed(b"");
+        let slow = until_closed(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+        let quick = until_closed(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let (silent, slow, quick) = tokio::join!(silent, slow, quick);
+        let bound = Duration::from_secs(HEAD_SECONDS_MAX + 5);
+        assert!(silent.0.is_empty() && silent.1 < bound, "{silent:?}");
+        assert!(!slow.0.ends_with(b"here") && slow.1 < bound, "{slow:?}");
+        assert!(quick.0.ends_with(b"here"), "{quick:?}");
+    }
 }

@@ -436,11 +436,11 @@ impl Settler {
         for attempt in std::mem::take(&mut self.landed) {
             let mut waits = false;
             for row in &attempt.batch.rows {
-                let answer = self.till.read(row.channel).await;
-                let capture = answer
-                    .ok()
-                    .and_then(|answer| answer.get().channel.capture().copied());
-                waits |= capture.is_some_and(|capture| capture.target == row.capture);
+                // What cannot be read now may still wait.
+                waits |= self.till.read(row.channel).await.map_or(true, |answer| {
+                    let capture = answer.get().channel.capture();
+                    capture.is_some_and(|capture| capture.target == row.capture)
+                });
             }
             if !waits {
                 self.end(attempt, Ended::Mined).await?;

@@ -15,8 +15,8 @@ const VOUCHERS_PER_SECOND: u32 = 100_000;
 /// Bring up a devnet, or run the demonstration on one
 ///
 /// Starts a chain (anvil), deploys a test token and the escrow, starts a sample service and the daemon before it, and
-/// prints how to pay. Everything ends with Ctrl-C. With --demo, payers then open channels, pay for answers, top up and
-/// close, all at once, and every base unit is accounted for on the chain.
+/// prints how to pay. Everything ends with Ctrl-C. With --demo, payers then open channels, pay for answers and for a
+/// stream token by token, top up and close, all at once, and every base unit is accounted for on the chain.
 ///
 /// Examples:
 ///   weir dev
@@ -31,7 +31,7 @@ pub struct Dev {
     /// How many payers are funded
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub payers: u32,
-    /// How many answers each payer of the demonstration buys
+    /// How many answers each payer of the demonstration buys; it streams a fifth as many tokens besides
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub units: u64,
     /// Where the demonstration's summary is written
