@@ -334,13 +334,18 @@ impl Settler {
     }
 
     async fn let_go(&self, batch: &Batch) -> Result<(), No> {
+        self.end_captures(batch).await?;
+        tokio::time::sleep(TROUBLE_PAUSE).await;
+        Ok(())
+    }
+
+    async fn end_captures(&self, batch: &Batch) -> Result<(), No> {
         for row in &batch.rows {
             self.till
                 .tell_patiently(row.channel, Input::EndCapture)
                 .await
                 .map(drop)?;
         }
-        tokio::time::sleep(TROUBLE_PAUSE).await;
         Ok(())
     }
 
@@ -476,12 +481,7 @@ impl Settler {
             attempt = attempt.id,
             "a transaction that is not in these books used a settlement's nonce; use the payee's key nowhere else"
         );
-        for row in &attempt.batch.rows {
-            self.till
-                .tell_patiently(row.channel, Input::EndCapture)
-                .await
-                .map(drop)?;
-        }
+        self.end_captures(&attempt.batch).await?;
         self.end(attempt, Ended::Displaced).await
     }
 

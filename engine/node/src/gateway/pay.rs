@@ -200,7 +200,14 @@ impl Gateway {
         visit: Visit<'_>,
         (sale, opening): (Sale, Durable<Answer>),
     ) -> Result<Response<Body>, Denied> {
-        let channel = opening.get().channel.id();
+        let channel = &opening.get().channel;
+        let facts = [
+            (HeaderName::from_static("weir-channel"), channel.id().to_string()),
+            (
+                HeaderName::from_static("weir-payer"),
+                channel.terms().payer.to_string(),
+            ),
+        ];
         let Visit {
             began,
             request,
@@ -209,16 +216,6 @@ impl Gateway {
             offer,
             ..
         } = visit;
-        let payer = self
-            .inner
-            .till
-            .terms(channel)
-            .map(|terms| terms.payer.to_string())
-            .unwrap_or_default();
-        let facts = [
-            (HeaderName::from_static("weir-channel"), channel.to_string()),
-            (HeaderName::from_static("weir-payer"), payer),
-        ];
         let sent = RequestBody::default();
         if sale.charge_on() == ChargeOn::Always {
             let (answer, delivery) = sale.commit().await?;
