@@ -102,11 +102,14 @@ async fn threat_t4_vouchers_are_refused_while_the_view_of_the_chain_is_old() {
     let daemon = Daemon::start(&world.config(&Settings {
         rpc_url: &rpc_url,
         chain: "view_age_max_seconds = 4\n",
+        routes: "[[route]]\npath = \"/v1/free\"\nfree = true\n",
         ..world.settings("blind")
     }))
     .await;
     let wallet = Wallet::open(&world, &daemon, 0).await;
     let url = format!("{}/v1/answer", daemon.gateway);
+    let voucher = wallet.voucher(PRICE * 2);
+    let in_time = wallet.credential(Method::GET, &url, &voucher).await;
     wire.cut().await;
     let patience = tokio::time::Instant::now() + Duration::from_secs(30);
     while daemon.is_ready().await {
@@ -114,10 +117,21 @@ async fn threat_t4_vouchers_are_refused_while_the_view_of_the_chain_is_old() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let before = daemon.channel(wallet.channel).await;
-    let said = wallet.pay(Method::GET, &url, &wallet.voucher(PRICE * 2)).await;
-    assert_eq!(said.status, 503, "{said:?}");
-    assert!(!said.header(RETRY_AFTER).is_empty(), "{said:?}");
-    said.must_be_a_no("an old view");
+    // Nobody is invited to pay either: what cannot be accepted is not asked for.
+    for (name, credential) in [
+        ("a voucher", Some(in_time.as_str())),
+        ("no credential", None),
+        ("an unreadable credential", Some("Payment !!!")),
+    ] {
+        let said = wallet.send(Method::GET, &url, credential).await;
+        assert_eq!(said.status, 503, "{name}: {said:?}");
+        assert!(!said.header(RETRY_AFTER).is_empty(), "{name}: {said:?}");
+        said.must_be_a_no(name);
+    }
+    let free = wallet
+        .send(Method::GET, &format!("{}/v1/free", daemon.gateway), None)
+        .await;
+    assert_eq!((free.status, free.body.as_str()), (200, ANSWER), "{free:?}");
     let after = daemon.channel(wallet.channel).await;
     assert_eq!((after.accepted, after.spent), (before.accepted, before.spent));
 
@@ -126,6 +140,10 @@ async fn threat_t4_vouchers_are_refused_while_the_view_of_the_chain_is_old() {
         assert!(tokio::time::Instant::now() < patience, "it stays unready");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let said = wallet.pay(Method::GET, &url, &wallet.voucher(PRICE * 2)).await;
-    assert_eq!((said.status, said.body.as_str()), (200, ANSWER), "{said:?}");
+    let said = wallet.send(Method::GET, &url, Some(&in_time)).await;
+    assert_eq!(
+        (said.status, said.body.as_str()),
+        (200, ANSWER),
+        "the credential that was refused still buys: {said:?}"
+    );
 }

@@ -134,15 +134,13 @@ pub fn router(gateway: Gateway, token: Option<Arc<str>>) -> Router {
 
 /// Ready means: vouchers are taken. Nobody needs a token to ask.
 async fn ready(State(operator): State<Operator>) -> (StatusCode, String) {
-    let health = operator.till.health();
-    if health != Health::Healthy {
-        return (
+    match operator.gateway.must_take_vouchers() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        // The reason is in the log and in /v1/status: what is wrong with the disk is not everybody's business.
+        Err(No::Books(_)) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the books cannot be written\n".to_owned(),
-        );
-    }
-    match operator.till.must_be_fresh() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        ),
         Err(no) => (StatusCode::SERVICE_UNAVAILABLE, format!("{no}\n")),
     }
 }

@@ -26,7 +26,8 @@ use tower_http::cors::CorsLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use weir_protocol::Credential;
 use weir_protocol::problem::{Problem, ProblemType};
-use weir_till::{Evidence, SettlerHandle, Till};
+use weir_store::{Health, StoreFault};
+use weir_till::{Evidence, No, SettlerHandle, Till};
 
 /// Everything a request needs. Cheap to clone.
 #[derive(Clone)]
@@ -111,10 +112,26 @@ impl Gateway {
         Arc::clone(&self.inner.routes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A no, with a fresh challenge where the status wants one.
+    /// Whether vouchers are taken now.
+    ///
+    /// # Errors
+    /// Why not: the books cannot be written, or the chain has not been seen for too long.
+    pub fn must_take_vouchers(&self) -> Result<(), No> {
+        match self.inner.till.health() {
+            Health::Healthy => self.inner.till.must_be_fresh(),
+            Health::Poisoned { why } => Err(StoreFault::Poisoned { why }.into()),
+            Health::Closed => Err(No::Stopping),
+        }
+    }
+
+    /// A no, with a fresh challenge where the status wants one. While vouchers are not taken there is none: a challenge
+    /// invites to pay, and the payment would be refused.
     fn deny(&self, denied: Denied, route: &Route, price: &Price, digest: Option<String>) -> Response<Body> {
         if !denied.problem.needs_challenge() {
             return denied.into_response(None);
+        }
+        if let Err(no) = self.must_take_vouchers() {
+            return Denied::from(no).into_response(None);
         }
         let now = self.inner.till.clock().now();
         match self.inner.offers.challenge(route, price, digest, now) {
