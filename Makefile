@@ -40,7 +40,11 @@ check: $(TOOLS) ## The fast checks: formats, lints, unit tests of the pure crate
 		'pure-tests=cargo test $(LOCKED) --package weir-core --package weir-protocol --lib' \
 		'invariants=script/check-invariants'
 
+# Clippy lints while it compiles, as `cargo clippy` does, but here into binaries that the tests then run: everything is
+# compiled once instead of twice. A warning is an error.
 .PHONY: test
+test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
+test: export CLIPPY_ARGS = -Dwarnings__CLIPPY_HACKERY__
 test: ## Everything that has to hold before a change lands; what CI runs
 	@script/steps \
 		'setup=$(MAKE) --no-print-directory setup' \
@@ -50,9 +54,9 @@ test: ## Everything that has to hold before a change lands; what CI runs
 		'vectors=script/write-vectors --check' \
 		'contracts=script/test-contracts' \
 		'pure=script/check-pure' \
-		'clippy=cargo clippy $(WORKSPACE) --all-targets -- -D warnings' \
-		'build=cargo test $(WORKSPACE) --no-run && cargo build $(WORKSPACE) --bins' \
-		'tests=cargo test $(WORKSPACE)' \
+		'build-and-lint=cargo build $(WORKSPACE) --all-targets' \
+		'unit=cargo test $(WORKSPACE) --exclude weir-tests' \
+		'end-to-end=cargo test $(WORKSPACE) --test e2e' \
 		'invariants=script/check-invariants'
 
 .PHONY: deep
