@@ -23,6 +23,7 @@ use weir_chain::watcher::{Watcher, WatcherConfig};
 use weir_chain::{ChainFault, Escrow, Rpc, Sender};
 use weir_core::UnixSeconds;
 use weir_core::planner::Policy;
+use weir_protocol::rails::session_rail;
 use weir_protocol::{ChallengeSecret, Secrets};
 use weir_store::{Birth, Journal, StoreFault, disk};
 pub use weir_till::Recovered;
@@ -98,6 +99,12 @@ pub struct Running {
 /// [`ServeFault`], before anything was answered.
 pub async fn start(config: &Config) -> Result<Running, ServeFault> {
     let key = config.payee_key()?;
+    let domain_name = &config.chain.domain_name;
+    let rail = session_rail(domain_name).ok_or_else(|| {
+        ServeFault::Chain(format!(
+            "chain.domain_name = {domain_name:?} is of no escrow that is served"
+        ))
+    })?;
     let gateway_listener = listen("server.listen", config.server.listen).await?;
     let operator_listener = listen("operator.listen", config.operator.listen).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -139,6 +146,7 @@ pub async fn start(config: &Config) -> Result<Running, ServeFault> {
         recipient: key.address(),
         token: config.chain.token,
         domain: escrow.domain().clone(),
+        rail,
     };
     let upstream = Upstream::new(
         config.server.upstream.as_str(),

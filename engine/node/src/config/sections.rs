@@ -5,6 +5,7 @@ use super::{Chain, Config, Cors, Operator, Origin, Server, Settle, limits, route
 use std::path::Path;
 use weir_core::Amount;
 use weir_core::terms::EVM_DOMAIN_NAME;
+use weir_protocol::rails::{SESSION_RAILS, session_rail};
 
 pub(super) fn config(mut root: Section<'_, '_>, file: &Path) -> Option<Config> {
     let mut server_section = root.section("server");
@@ -139,10 +140,11 @@ fn chain(mut section: Section<'_, '_>) -> Option<Chain> {
         limits::VIEW_AGE_SECONDS_MAX,
         limits::VIEW_AGE_SECONDS_RANGE,
     );
-    if domain_name.is_empty() || domain_name.len() > limits::TEXT_BYTES_MAX {
+    if session_rail(&domain_name).is_none() {
+        let served = SESSION_RAILS.map(|rail| format!("{:?}", rail.rules().domain_name));
         section.refuse(
             "domain_name",
-            format_args!("is not 1 to {} bytes long", limits::TEXT_BYTES_MAX),
+            format_args!("is of no escrow that is served; served: {}", served.join(", ")),
         );
     }
     if poll_ms >= view_age_max_seconds * 1_000 {

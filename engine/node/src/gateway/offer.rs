@@ -6,7 +6,8 @@ use axum::http::HeaderValue;
 use std::sync::{Arc, PoisonError, RwLock};
 use weir_core::{Amount, Domain, UnixSeconds};
 use weir_protocol::opaque::NONCE_BYTES;
-use weir_protocol::request::{AddressSpelling, MethodDetails};
+use weir_protocol::rails::Rail;
+use weir_protocol::request::MethodDetails;
 use weir_protocol::secrets::{ChallengeRefusal, Unbound};
 use weir_protocol::{Challenge, Opaque, Secrets, SessionRequest, VerifiedChallenge};
 
@@ -35,6 +36,8 @@ pub struct Seller {
     pub token: Address,
     /// The escrow's domain.
     pub domain: Domain,
+    /// The way to pay that follows from the escrow.
+    pub rail: &'static dyn Rail,
 }
 
 /// Makes challenges and recognises them again.
@@ -75,11 +78,12 @@ impl Offers {
     ) -> Result<HeaderValue, OfferFault> {
         let mut nonce = [0u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| OfferFault::NoRandomness)?;
-        let request = self.request(price).encode(AddressSpelling::Checksummed);
+        let rules = self.seller.rail.rules();
+        let request = self.request(price).encode(rules.addresses);
         let unbound = Unbound {
             realm: self.seller.realm.clone(),
-            method: "evm".to_owned(),
-            intent: "session".to_owned(),
+            method: rules.method.to_owned(),
+            intent: rules.intent.to_owned(),
             request: request.map_err(|error| OfferFault::Unwritable(error.to_string()))?,
             expires: now.after(CHALLENGE_SECONDS),
             digest,
@@ -98,6 +102,8 @@ impl Offers {
 
     fn request(&self, price: &Price) -> SessionRequest {
         let seller = &self.seller;
+        let rules = seller.rail.rules();
+        let types = |kinds: &[&str]| kinds.iter().copied().map(str::to_owned).collect();
         let delta = Some(price.voucher_delta_min).filter(|delta| !delta.is_zero());
         SessionRequest {
             amount: price.per_unit,
@@ -111,7 +117,8 @@ impl Offers {
             external_id: None,
             method_details: MethodDetails {
                 min_voucher_delta: delta,
-                credential_types: Some(vec!["hash".to_owned()]),
+                session_protocol: rules.session_protocol.map(str::to_owned),
+                credential_types: rules.credential_types.map(types),
                 ..MethodDetails::new(seller.domain.escrow(), seller.domain.chain_id())
             },
         }
@@ -129,12 +136,17 @@ impl Offers {
     ) -> Result<(VerifiedChallenge, SessionRequest), ChallengeRefusal> {
         let verified = self.secrets().verify(echo, now)?;
         let challenge = verified.challenge();
-        if challenge.realm != self.seller.realm || verified.opaque().route != route.name() {
+        let rules = self.seller.rail.rules();
+        // The secret may have served another escrow before, and with it another rail.
+        let is_of_this_rail = challenge.method == rules.method && challenge.intent == rules.intent;
+        let is_of_this_place =
+            challenge.realm == self.seller.realm && verified.opaque().route == route.name();
+        if !is_of_this_rail || !is_of_this_place {
             return Err(ChallengeRefusal::Unknown);
         }
         // The price is the one that was offered, whatever the configuration says by now.
-        let request =
-            SessionRequest::decode(&challenge.request, None).map_err(|_| ChallengeRefusal::Unknown)?;
+        let request = SessionRequest::decode(&challenge.request, rules.default_chain_id)
+            .map_err(|_| ChallengeRefusal::Unknown)?;
         Ok((verified, request))
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
 use weir_core::{ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::problem::Problem;
-use weir_protocol::rails::{Evidence, EvmSession, Judged, LowerCumulative, Rail, Seen};
+use weir_protocol::rails::{Evidence, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
 use weir_store::Durable;
 use weir_till::books::UsedCredential;
@@ -49,7 +49,7 @@ impl Gateway {
         credential: Credential,
         route: &Route,
     ) -> Result<Response<Body>, Denied> {
-        let rail = EvmSession;
+        let rail = self.inner.offers.seller().rail;
         let began = Instant::now();
         let now = self.inner.till.clock().now();
         let echo = credential.challenge.clone();
@@ -91,7 +91,7 @@ impl Gateway {
             price: (wants == Delivers::Content).then_some(offer.amount),
             rules: VoucherRules {
                 delta_min: offer.min_voucher_delta(),
-                lower: lower_rule(&rail),
+                lower: lower_rule(rail),
             },
             credential: Some(tag),
             charge_on,
@@ -103,7 +103,7 @@ impl Gateway {
             now,
             transaction: None,
         };
-        let sight = self.look(&rail, &action).await?;
+        let sight = self.look(rail, &action).await?;
         let judged = rail
             .judge(action, &sight.seen, &offer)
             .map_err(|refusal| Denied::from(Problem::from(&refusal)))?;

@@ -21,6 +21,7 @@ const RULES: RailRules = RailRules {
     addresses: AddressSpelling::Checksummed,
     default_chain_id: None,
     receipt_chain_id: true,
+    credential_types: Some(&[TYPE_HASH]),
 };
 
 /// The rail of the EVM draft.

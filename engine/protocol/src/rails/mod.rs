@@ -65,6 +65,8 @@ pub struct RailRules {
     pub default_chain_id: Option<u64>,
     /// True when receipts carry `chainId`.
     pub receipt_chain_id: bool,
+    /// The values of `payload.type` that challenges offer, where the method's challenges say so.
+    pub credential_types: Option<&'static [&'static str]>,
 }
 
 /// A signed transaction that a client asks the server to broadcast.
@@ -220,6 +222,16 @@ pub struct TopUpSeen {
     pub channel: ChannelId,
     /// By how much the deposit rose, in base units.
     pub additional: Amount,
+}
+
+/// Every session rail that is built.
+pub const SESSION_RAILS: [&dyn Rail; 2] = [&EvmSession, &TempoSessionV1];
+
+/// The rail of the escrows that sign under this EIP-712 domain name: it follows from the escrow, and is no choice.
+pub fn session_rail(domain_name: &str) -> Option<&'static dyn Rail> {
+    SESSION_RAILS
+        .into_iter()
+        .find(|rail| rail.rules().domain_name == domain_name)
 }
 
 /// One (method, intent): which evidence a credential needs, and the judgement of what was found.

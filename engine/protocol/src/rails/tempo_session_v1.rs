@@ -24,6 +24,7 @@ const RULES: RailRules = RailRules {
     addresses: AddressSpelling::Lowercase,
     default_chain_id: Some(TEMPO_CHAIN_ID),
     receipt_chain_id: false,
+    credential_types: None,
 };
 
 /// The rail of the Tempo draft's contract-backed channels.

@@ -72,6 +72,16 @@ fn threat_v5_the_compact_form_is_normalised_to_the_one_that_is_kept() {
 }
 
 #[test]
+fn the_rail_follows_from_the_escrows_domain_name() {
+    let method = |name| super::super::session_rail(name).map(|rail| rail.rules().method);
+    assert_eq!(method("Tempo Stream Channel"), Some("tempo"));
+    assert_eq!(method("EVM Payment Channel"), Some("evm"));
+    for other in ["", "TIP20 Channel Reserve", "tempo stream channel"] {
+        assert_eq!(method(other), None);
+    }
+}
+
+#[test]
 fn the_two_rails_differ_where_their_drafts_do() {
     let (tempo, evm) = (TempoSessionV1.rules(), super::super::EvmSession.rules());
     assert_eq!(tempo.lower_cumulative, LowerCumulative::Refused);

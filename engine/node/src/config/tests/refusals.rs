@@ -111,7 +111,18 @@ fn a_bad_value_names_file_key_and_reason() {
             "same address",
         ),
         ("[chain]", "chain_id = 0", "chain.chain_id", "not between"),
-        ("[chain]", "domain_name = \"\"", "chain.domain_name", "1 to 200"),
+        (
+            "[chain]",
+            "domain_name = \"\"",
+            "chain.domain_name",
+            "no escrow that is served",
+        ),
+        (
+            "[chain]",
+            "domain_name = \"TIP20 Channel Reserve\"",
+            "chain.domain_name",
+            "served: \"EVM Payment Channel\", \"Tempo Stream Channel\"",
+        ),
         ("[chain]", "poll_ms = 1", "chain.poll_ms", "1 is not between 50"),
         (
             "[chain]",
