@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::serve::Ended;
+use crate::dev::anvil::Network;
 use crate::dev::demo::{self, Summary};
 use crate::dev::devnet::{ANSWER_PRICE, Devnet, MAX_DEPOSIT, STORY_VOUCHER_STEP};
 use crate::keys::SecretKey;
@@ -11,20 +12,30 @@ use std::path::{Path, PathBuf};
 
 /// Vouchers a second on one channel of the devnet: a person at a keyboard and a benchmark both fit.
 const VOUCHERS_PER_SECOND: u32 = 100_000;
+/// How long a story the printed and written URLs ask for.
+const STORY_TOKENS: u64 = 60;
+/// What npm installs to pay on a Tempo chain; later versions of viem refuse this mppx.
+const MPPX: &str = "mppx@0.11.0 viem@2.56.8";
 
 /// Bring up a devnet, or run the demonstration on one
 ///
 /// Starts a chain (anvil), deploys a test token and the escrow, starts a sample service and the daemon before it, and
 /// prints how to pay. Everything ends with Ctrl-C. With --demo, payers then open channels, pay for answers and for a
-/// stream token by token, top up and close, all at once, and every base unit is accounted for on the chain.
+/// stream token by token, top up and close, all at once, and every base unit is accounted for on the chain. With
+/// --chain tempo, the chain follows Tempo's rules, channels hold pathUSD, and payers are clients such as mppx's
+/// sessionLegacy.
 ///
 /// Examples:
 ///   weir dev
+///   weir dev --chain tempo
 ///   weir dev --demo
 ///   weir dev --demo --payers 5 --units 100 --summary summary.json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Dev {
+    /// Whose rules the chain follows
+    #[arg(long, value_enum, default_value_t)]
+    pub chain: Network,
     /// Run the demonstration and end
     #[arg(long)]
     pub demo: bool,
@@ -48,9 +59,16 @@ impl Dev {
     /// # Errors
     /// A part could not be started, or the demonstration did not come out even.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
+        if self.demo && self.chain != Network::Evm {
+            return Err(Failure::Usage(
+                "--demo needs --chain evm: its payers are Weir's own, which pay evm/session; on a Tempo chain pay with \
+                 mppx, as `weir dev --chain tempo` prints"
+                    .to_owned(),
+            ));
+        }
         let mut ended = Ended::listen(false)?;
         let devnet = tokio::select! {
-            devnet = Devnet::start(self.payers, VOUCHERS_PER_SECOND) => devnet?,
+            devnet = Devnet::start(self.chain, self.payers, VOUCHERS_PER_SECOND) => devnet?,
             () = ended.wait() => return Ok(()),
         };
         if let Some(file) = &self.ready_file {
@@ -121,16 +139,20 @@ fn report(output: Output, summary: &Summary) {
 }
 
 fn ready(devnet: &Devnet) -> serde_json::Value {
-    json!({
+    let mut ready = json!({
         "rpc_url": devnet.rpc_url(),
         "chain_id": devnet.deployed.chain_id,
         "escrow": devnet.deployed.escrow.to_string(),
         "token": devnet.token.to_string(),
         "paid_url": devnet.paid_url(),
-        "sse_url": devnet.story_url(60),
+        "sse_url": devnet.story_url(STORY_TOKENS),
         "operator_url": devnet.daemon.operator,
         "payer_keys": devnet.payers.iter().map(SecretKey::expose_hex).collect::<Vec<_>>(),
-    })
+    });
+    if devnet.network == Network::Tempo {
+        ready["session_v1_url"] = devnet.paid_url().into();
+    }
+    ready
 }
 
 fn invitation(devnet: &Devnet) -> String {
@@ -141,26 +163,60 @@ fn invitation(devnet: &Devnet) -> String {
         .unwrap_or_default();
     let program =
         std::env::current_exe().map_or_else(|_| "weir".to_owned(), |path| path.display().to_string());
-    let (escrow, token) = (devnet.deployed.escrow, devnet.token);
-    let limits = format!(
-        "--rpc-url {} --escrow {escrow} --token {token} --max-price {ANSWER_PRICE} --max-deposit {MAX_DEPOSIT}",
-        devnet.rpc_url()
-    );
+    let token_name = match devnet.network {
+        Network::Evm => "worthless, 6 decimals",
+        Network::Tempo => "pathUSD, worthless here, 6 decimals",
+    };
+    let how_to_pay = match devnet.network {
+        Network::Evm => pay_with_weir(devnet, &program, &key),
+        Network::Tempo => pay_with_mppx(devnet, &key),
+    };
     format!(
-        "a devnet is up; Ctrl-C ends it\n\n  chain     {}  (id {})\n  escrow    {escrow}\n  token     {token}  \
-         (worthless, 6 decimals)\n  gateway   {}\n  operator  {}\n\npay for an answer (the key is worthless; the books \
-         are thrown away with the devnet):\n\n  export WEIR_PAYER_KEY={key}\n  {program} pay '{}' --state-dir {} \
-         {limits}\n\npay for a stream, token by token:\n\n  {program} pay --stream '{}' --state-dir {} \
-         --max-ahead {STORY_VOUCHER_STEP} {limits}\n\nlook at what came in:\n\n  {program} channels --operator {}\n",
+        "a devnet is up; Ctrl-C ends it\n\n  chain     {}  (id {})\n  escrow    {}\n  token     {}  ({token_name})\n  \
+         gateway   {}\n  operator  {}\n\n{how_to_pay}\nlook at what came in:\n\n  {program} channels --operator {}\n",
         devnet.rpc_url(),
         devnet.deployed.chain_id,
+        devnet.deployed.escrow,
+        devnet.token,
         devnet.daemon.gateway,
         devnet.daemon.operator,
-        devnet.paid_url(),
-        devnet.files.path().join("payer").display(),
-        devnet.story_url(60),
-        devnet.files.path().join("payer").display(),
         devnet.daemon.operator,
+    )
+}
+
+fn pay_with_weir(devnet: &Devnet, program: &str, key: &str) -> String {
+    let limits = format!(
+        "--rpc-url {} --escrow {} --token {} --max-price {ANSWER_PRICE} --max-deposit {MAX_DEPOSIT}",
+        devnet.rpc_url(),
+        devnet.deployed.escrow,
+        devnet.token,
+    );
+    let state = devnet.files.path().join("payer");
+    format!(
+        "pay for an answer (the key is worthless; the books are thrown away with the devnet):\n\n  export \
+         WEIR_PAYER_KEY={key}\n  {program} pay '{}' --state-dir {} {limits}\n\npay for a stream, token by \
+         token:\n\n  {program} pay --stream '{}' --state-dir {} --max-ahead {STORY_VOUCHER_STEP} {limits}\n",
+        devnet.paid_url(),
+        state.display(),
+        devnet.story_url(STORY_TOKENS),
+        state.display(),
+    )
+}
+
+/// A whole script: what a stranger needs to pay from JavaScript.
+fn pay_with_mppx(devnet: &Devnet, key: &str) -> String {
+    format!(
+        "pay for an answer with mppx (the key is worthless): put this into pay.mjs, then npm install {MPPX} and \
+         node pay.mjs\n\n  import {{ sessionLegacyManager }} from 'mppx/client'\n  import {{ createClient, http }} \
+         from 'viem'\n  import {{ privateKeyToAccount }} from 'viem/accounts'\n  import {{ tempoLocalnet }} from \
+         'viem/chains'\n\n  const session = sessionLegacyManager({{\n    account: \
+         privateKeyToAccount('{key}'),\n    client: createClient({{ chain: tempoLocalnet, transport: \
+         http('{}') }}),\n    escrowContract: '{}',\n    maxDeposit: '1',\n  }})\n  const answer = await \
+         session.fetch('{}')\n  console.log(answer.status, await answer.text(), answer.receipt)\n  \
+         console.log(await session.close())\n",
+        devnet.rpc_url(),
+        devnet.deployed.escrow,
+        devnet.paid_url(),
     )
 }
 

@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use tokio::sync::oneshot;
 
 use super::accounts::MNEMONIC;
+use weir_core::terms::{EVM_DOMAIN_NAME, TEMPO_DOMAIN_NAME};
 
 /// The environment variable that names a directory with Foundry's tools.
 pub const FOUNDRY_BIN_VARIABLE: &str = "WEIR_FOUNDRY_BIN";
@@ -22,7 +23,7 @@ const LISTENING: &str = "Listening on ";
 const TEMPO_BLOCK_GAS: u64 = 500_000_000;
 
 /// Which rules the chain follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Network {
     /// Ethereum's.
     #[default]
@@ -37,6 +38,14 @@ impl Network {
         match self {
             Self::Evm => 31_337,
             Self::Tempo => 1_337,
+        }
+    }
+
+    /// EIP-712 domain name of the devnet's escrow: the one that the chain's clients sign under.
+    pub const fn domain_name(self) -> &'static str {
+        match self {
+            Self::Evm => EVM_DOMAIN_NAME,
+            Self::Tempo => TEMPO_DOMAIN_NAME,
         }
     }
 }

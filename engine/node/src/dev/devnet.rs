@@ -7,7 +7,7 @@ use crate::dev::anvil::{Anvil, Network, Options};
 use crate::dev::upstream::Upstream;
 use crate::keys::SecretKey;
 use crate::logging;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, address};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
@@ -19,8 +19,9 @@ use tokio::time::Instant;
 use weir_chain::deploy::{deploy_dev_token, mint};
 use weir_chain::{Rpc, Sender};
 use weir_core::Amount;
-use weir_core::terms::EVM_DOMAIN_NAME;
 
+/// pathUSD, a token of every Tempo chain (6 decimals); anvil funds all its accounts with it.
+const PATH_USD: Address = address!("20c0000000000000000000000000000000000000");
 /// The most that one channel may hold on the devnet, in base units.
 pub const MAX_DEPOSIT: Amount = Amount::new(1_000_000_000);
 /// What every payer gets, in base units.
@@ -47,6 +48,8 @@ const FIRST_PAYER: u32 = 2;
 
 /// A devnet that is up; dropping it ends all its processes and deletes its files.
 pub struct Devnet {
+    /// The chain's rules.
+    pub network: Network,
     /// The escrow, the chain id and the token.
     pub deployed: Deployed,
     /// The token.
@@ -84,9 +87,9 @@ impl Devnet {
     ///
     /// # Errors
     /// A part could not be started; those that were are ended again.
-    pub async fn start(payers: u32, vouchers_per_second: u32) -> Result<Self, Failure> {
+    pub async fn start(network: Network, payers: u32, vouchers_per_second: u32) -> Result<Self, Failure> {
         let options = Options {
-            network: Network::Evm,
+            network,
             accounts: FIRST_PAYER + payers,
             ..Options::default()
         };
@@ -96,19 +99,18 @@ impl Devnet {
         let deployer = Sender::connect(rpc.clone(), key(DEPLOYER)?.signer().clone())
             .await
             .map_err(Failure::failed)?;
-        let token = deploy_dev_token(&deployer, Instant::now() + SETUP)
-            .await
-            .map_err(Failure::failed)?;
+        let payers: Vec<SecretKey> = (FIRST_PAYER..FIRST_PAYER + payers)
+            .map(key)
+            .collect::<Result<_, _>>()?;
+        let token = match network {
+            Network::Evm => mint_token(&deployer, &payers).await?,
+            Network::Tempo => PATH_USD,
+        };
         let caps = [TokenCap {
             token,
             cap: MAX_DEPOSIT,
         }];
-        let deployed = deploy(&deployer, EVM_DOMAIN_NAME, &caps).await?;
-        let payers: Vec<SecretKey> = (FIRST_PAYER..FIRST_PAYER + payers)
-            .map(key)
-            .collect::<Result<_, _>>()?;
-        let mints = payers.iter().map(|payer| fund(&deployer, token, payer.address()));
-        futures_util::future::try_join_all(mints).await?;
+        let deployed = deploy(&deployer, network.domain_name(), &caps).await?;
         let upstream = Upstream::start((Ipv4Addr::LOCALHOST, 0).into())
             .await
             .map_err(Failure::failed)?;
@@ -129,6 +131,7 @@ impl Devnet {
         )?;
         let daemon = Daemon::start(&config)?;
         Ok(Self {
+            network,
             deployed,
             token,
             payee: payee.address(),
@@ -157,11 +160,19 @@ impl Devnet {
     }
 }
 
-async fn fund(deployer: &Sender, token: Address, payer: Address) -> Result<(), Failure> {
-    let landed = deployer
-        .land(&mint(token, payer, PAYER_FUNDS), Instant::now() + SETUP)
-        .await;
-    landed.map(drop).map_err(Failure::failed)
+/// Deploys the worthless token and gives every payer some.
+async fn mint_token(deployer: &Sender, payers: &[SecretKey]) -> Result<Address, Failure> {
+    let token = deploy_dev_token(deployer, Instant::now() + SETUP)
+        .await
+        .map_err(Failure::failed)?;
+    let mints = payers.iter().map(|payer| async move {
+        let call = mint(token, payer.address(), PAYER_FUNDS);
+        deployer.land(&call, Instant::now() + SETUP).await
+    });
+    futures_util::future::try_join_all(mints)
+        .await
+        .map_err(Failure::failed)?;
+    Ok(token)
 }
 
 fn write_config(
