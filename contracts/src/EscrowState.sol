@@ -2,36 +2,46 @@
 pragma solidity ^0.8.28;
 
 import {IChannelEscrow} from "./interfaces/IChannelEscrow.sol";
+import {IRelayedEscrow} from "./interfaces/IRelayedEscrow.sol";
 import {ChannelIdLib} from "./libraries/ChannelIdLib.sol";
+import {SignatureLib} from "./libraries/SignatureLib.sol";
 import {VoucherLib} from "./libraries/VoucherLib.sol";
 
 /// @title EscrowState
-/// @notice The escrow's storage, its constructor and everything that only reads. ChannelEscrow is what changes it.
-abstract contract EscrowState is IChannelEscrow {
+/// @notice The escrow's storage, its constructor and everything that only reads. EscrowMoves is what changes it.
+abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
     // ------------------------------------------------------------------------------------------------------ storage
 
-    /// @dev Most channels are signed by their payer; then the signer needs no slot of its own.
+    /// @dev How the signer was given at the open. Most channels are signed by their payer, who then needs no slot.
     enum SignerKind {
         Zero,
         Payer,
         Other
     }
 
-    /// @dev Three slots for a usual channel. `otherSigner` and `payerCap` are written only where they are used.
+    /// @dev Two slots for a usual channel: who signs and who is paid in the first, the money in the second, so that a row
+    /// of a batch reads two slots and writes one. `otherPayer` and `ownCap` are written only where they are used.
     struct Record {
-        address payer;
-        uint64 closeRequestedAt;
-        // ---- slot
-        address payee;
-        uint16 tokenIndex;
-        bool finalized;
+        /// @dev Who signs the vouchers; the payer itself unless `signerKind` is Other.
+        address signer;
+        /// @dev The (payee, token) by its number; 0 only if the channel was never opened.
+        uint48 route;
+        uint40 closeRequestedAt;
         SignerKind signerKind;
         // ---- slot
-        uint128 deposit;
-        uint128 settled;
+        uint120 deposit;
+        uint120 settled;
+        bool finalized;
+        bool capped;
         // ---- slots of their own
-        address otherSigner;
-        uint128 payerCap;
+        address otherPayer;
+        uint128 ownCap;
+    }
+
+    /// @dev Channels of one payee in one token share a route, which is stored once.
+    struct Route {
+        address payee;
+        uint16 tokenIndex;
     }
 
     struct Listing {
@@ -42,31 +52,47 @@ abstract contract EscrowState is IChannelEscrow {
     uint64 public constant CLOSE_GRACE_PERIOD = 15 minutes;
     bytes32 public constant VOUCHER_TYPEHASH = VoucherLib.VOUCHER_TYPEHASH;
 
+    /// @dev The widest deposit that a record can hold; a wider cap is refused at deployment.
+    uint128 internal constant DEPOSIT_MAX = type(uint120).max;
+
+    /// @inheritdoc IRelayedEscrow
+    // forge-lint: disable-next-line(screaming-snake-case-immutable)
+    address public immutable PERMIT2;
     bytes32 internal immutable _NAME_HASH;
     uint256 internal immutable _DEPLOYED_CHAIN_ID;
     bytes32 internal immutable _DEPLOYED_SEPARATOR;
+    uint256 internal immutable _TOKEN_COUNT;
 
     string internal _domainName;
-    address[] internal _tokens;
+    uint48 internal _routeCount;
+    mapping(uint256 index => address) internal _tokens;
     mapping(address token => Listing) internal _listings;
     mapping(bytes32 channelId => Record) internal _records;
+    mapping(uint256 route => Route) internal _routes;
+    mapping(address payee => mapping(address token => uint48)) internal _routeOf;
     mapping(address token => mapping(address payer => uint256)) internal _credits;
+    mapping(address payee => mapping(address operator => OperatorRights)) internal _operators;
+    mapping(address payee => mapping(bytes32 scope => mapping(uint256 nonce => bool))) internal _usedNonces;
 
     /// @param name The EIP-712 domain's name: "EVM Payment Channel", or "Tempo Stream Channel" for Tempo v1 clients.
     /// @param caps The tokens served and the most that one channel may hold of each. Fixed for good.
-    constructor(string memory name, TokenCap[] memory caps) {
+    /// @param permit2 The chain's Permit2, or zero for an escrow without the Permit2 functions.
+    constructor(string memory name, TokenCap[] memory caps, address permit2) {
+        if (permit2 != address(0) && permit2.code.length == 0) revert InvalidPermit2(permit2);
+        PERMIT2 = permit2;
         _domainName = name;
         _NAME_HASH = keccak256(bytes(name));
         _DEPLOYED_CHAIN_ID = block.chainid;
         _DEPLOYED_SEPARATOR = VoucherLib.domainSeparator(keccak256(bytes(name)));
+        _TOKEN_COUNT = caps.length;
         for (uint256 i = 0; i < caps.length; ++i) {
             TokenCap memory cap = caps[i];
-            bool usable = cap.maxDeposit != 0 && cap.token.code.length != 0;
+            bool usable = cap.maxDeposit != 0 && cap.maxDeposit <= DEPOSIT_MAX && cap.token.code.length != 0;
             bool fresh = _listings[cap.token].maxDeposit == 0 && i <= type(uint16).max;
             if (!usable || !fresh) revert InvalidTokenCap(cap.token, cap.maxDeposit);
             // forge-lint: disable-next-line(unsafe-typecast)
             _listings[cap.token] = Listing({maxDeposit: cap.maxDeposit, index: uint16(i)});
-            _tokens.push(cap.token);
+            _tokens[i] = cap.token;
         }
     }
 
@@ -115,7 +141,7 @@ abstract contract EscrowState is IChannelEscrow {
 
     /// @inheritdoc IChannelEscrow
     function getVoucherDigest(bytes32 channelId, uint128 cumulativeAmount) external view returns (bytes32) {
-        return VoucherLib.digest(domainSeparator(), channelId, cumulativeAmount);
+        return _digest(VoucherLib.hash(channelId, cumulativeAmount));
     }
 
     /// @inheritdoc IChannelEscrow
@@ -151,13 +177,16 @@ abstract contract EscrowState is IChannelEscrow {
     }
 
     /// @inheritdoc IChannelEscrow
-    function listedTokens() external view returns (address[] memory) {
-        return _tokens;
+    function listedTokens() external view returns (address[] memory tokens) {
+        tokens = new address[](_TOKEN_COUNT);
+        for (uint256 i = 0; i < tokens.length; ++i) {
+            tokens[i] = _tokens[i];
+        }
     }
 
     /// @inheritdoc IChannelEscrow
     function payerCapOf(bytes32 channelId) external view returns (uint128) {
-        return _records[channelId].payerCap;
+        return _records[channelId].ownCap;
     }
 
     /// @inheritdoc IChannelEscrow
@@ -165,46 +194,78 @@ abstract contract EscrowState is IChannelEscrow {
         return _credits[token][payer];
     }
 
+    /// @inheritdoc IChannelEscrow
+    function operatorRights(address payee, address operator) external view returns (OperatorRights) {
+        return _operators[payee][operator];
+    }
+
+    /// @inheritdoc IRelayedEscrow
+    function isNonceUsed(address payee, bytes32 channelId, uint256 nonce) external view returns (bool) {
+        return _usedNonces[payee][channelId][nonce];
+    }
+
+    /// @inheritdoc IRelayedEscrow
+    function relayedPaths() external view returns (bool withAuthorization, bool withPermit2, bool byPayee) {
+        return (true, PERMIT2 != address(0), true);
+    }
+
     // ---------------------------------------------------------------------------------------------------- internals
 
     function _channel(bytes32 channelId) internal view returns (Channel memory channel) {
         Record storage record = _records[channelId];
-        if (record.payee == address(0)) return channel;
+        if (record.route == 0) return channel;
+        Route storage route = _routes[record.route];
         channel.finalized = record.finalized;
         channel.closeRequestedAt = record.closeRequestedAt;
-        channel.payer = record.payer;
-        channel.payee = record.payee;
-        channel.token = _tokens[record.tokenIndex];
-        if (record.signerKind != SignerKind.Zero) channel.authorizedSigner = _signerOf(record);
+        channel.payer = _payerOf(record);
+        channel.payee = route.payee;
+        channel.token = _tokens[route.tokenIndex];
+        if (record.signerKind != SignerKind.Zero) channel.authorizedSigner = record.signer;
         channel.deposit = record.deposit;
         channel.settled = record.settled;
     }
 
-    function _signerOf(Record storage record) internal view returns (address) {
-        return record.signerKind == SignerKind.Other ? record.otherSigner : record.payer;
+    function _payerOf(Record storage record) internal view returns (address) {
+        return record.signerKind == SignerKind.Other ? record.otherPayer : record.signer;
     }
 
     /// @dev The payer's own cap where it set one, else the token's.
-    function _capOf(Record storage record) internal view returns (uint128) {
-        uint128 own = record.payerCap;
-        return own != 0 ? own : _listings[_tokens[record.tokenIndex]].maxDeposit;
+    function _capOf(Record storage record, address token) internal view returns (uint128) {
+        return record.capped ? record.ownCap : _listings[token].maxDeposit;
     }
 
-    /// @dev The record of a channel that is open, for its payer alone.
-    function _liveRecordOfPayer(bytes32 channelId) internal view returns (Record storage record) {
+    function _digest(bytes32 structHash) internal view returns (bytes32) {
+        return SignatureLib.digest(domainSeparator(), structHash);
+    }
+
+    /// @dev A channel that is open, and whom it pays.
+    function _live(bytes32 channelId) internal view returns (Record storage record, Route memory route) {
         record = _records[channelId];
-        if (record.payee == address(0)) revert ChannelNotFound(channelId);
+        if (record.route == 0) revert ChannelNotFound(channelId);
         if (record.finalized) revert ChannelFinalized(channelId);
-        if (record.payer != msg.sender) revert NotPayer(channelId, msg.sender);
+        route = _routes[record.route];
     }
 
-    /// @dev Whether the caller may collect from the channel at all.
-    function _judgeStanding(Record storage record) internal view returns (Verdict) {
-        address payee = record.payee;
-        if (payee == address(0)) return Verdict.ChannelUnknown;
-        if (record.finalized) return Verdict.ChannelIsFinalized;
-        if (payee != msg.sender) return Verdict.OtherPayee;
-        return Verdict.Landed;
+    /// @dev A channel that is open, for its payer alone.
+    function _liveOfPayer(bytes32 channelId) internal view returns (Record storage record, Route memory route) {
+        (record, route) = _live(channelId);
+        if (_payerOf(record) != msg.sender) revert NotPayer(channelId, msg.sender);
+    }
+
+    /// @dev A channel that is open, for its payee alone.
+    function _liveOfPayee(bytes32 channelId) internal view returns (Route memory route) {
+        (, route) = _live(channelId);
+        if (route.payee != msg.sender) revert NotPayee(channelId, msg.sender);
+    }
+
+    /// @dev A channel that is open, for its payee and those operators of it who have the right.
+    function _liveOfCollector(bytes32 channelId, OperatorRights needed) internal view returns (Route memory route) {
+        (, route) = _live(channelId);
+        if (!_mayCollect(route.payee, needed)) revert NotPayee(channelId, msg.sender);
+    }
+
+    function _mayCollect(address payee, OperatorRights needed) internal view returns (bool) {
+        return msg.sender == payee || _operators[payee][msg.sender] >= needed;
     }
 
     /// @dev Whether the voucher carries the capture. Every way of collecting passes here: this is ESC-2, ESC-3 and ESC-4.
@@ -221,8 +282,8 @@ abstract contract EscrowState is IChannelEscrow {
         if (captureAmount <= settled) return Verdict.NotIncreasing;
         if (captureAmount > record.deposit) return Verdict.ExceedsDeposit;
         if (captureAmount > cumulativeAmount) return Verdict.ExceedsCumulative;
-        bytes32 digest = VoucherLib.digest(domainSeparator(), channelId, cumulativeAmount);
-        if (!VoucherLib.isSignedBy(_signerOf(record), digest, signature)) return Verdict.BadSignature;
+        bytes32 digest = _digest(VoucherLib.hash(channelId, cumulativeAmount));
+        if (!SignatureLib.isSignedBy(record.signer, digest, signature)) return Verdict.BadSignature;
         return Verdict.Landed;
     }
 
@@ -232,14 +293,11 @@ abstract contract EscrowState is IChannelEscrow {
         view
     {
         Record storage record = _records[channelId];
-        if (verdict == Verdict.ChannelUnknown) revert ChannelNotFound(channelId);
-        if (verdict == Verdict.ChannelIsFinalized) revert ChannelFinalized(channelId);
-        if (verdict == Verdict.OtherPayee) revert NotPayee(channelId, msg.sender);
         if (verdict == Verdict.NotIncreasing) revert AmountNotIncreasing(channelId, captureAmount, record.settled);
         if (verdict == Verdict.ExceedsDeposit) revert AmountExceedsDeposit(channelId, captureAmount, record.deposit);
         if (verdict == Verdict.ExceedsCumulative) {
             revert AmountExceedsCumulative(channelId, captureAmount, cumulativeAmount);
         }
-        revert InvalidSignature(channelId, _signerOf(record));
+        revert InvalidSignature(channelId, record.signer);
     }
 }

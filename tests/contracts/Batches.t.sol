@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ChannelEscrow} from "../../contracts/src/ChannelEscrow.sol";
 import {DevToken} from "../../contracts/src/dev/DevToken.sol";
 import {IChannelEscrow} from "../../contracts/src/interfaces/IChannelEscrow.sol";
 import {EscrowTest} from "./EscrowTest.sol";
@@ -19,7 +18,7 @@ abstract contract BatchTest is EscrowTest {
         IChannelEscrow.TokenCap[] memory caps = new IChannelEscrow.TokenCap[](2);
         caps[0] = IChannelEscrow.TokenCap(address(token), CAP);
         caps[1] = IChannelEscrow.TokenCap(address(otherToken), CAP);
-        escrow = new ChannelEscrow("EVM Payment Channel", caps);
+        escrow = deployEscrow("EVM Payment Channel", caps, address(0));
         fund(payer, CAP);
         otherToken.mint(payer, CAP);
         vm.prank(payer);

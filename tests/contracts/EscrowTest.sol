@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {ChannelEscrow} from "../../contracts/src/ChannelEscrow.sol";
 import {DevToken} from "../../contracts/src/dev/DevToken.sol";
 import {IChannelEscrow} from "../../contracts/src/interfaces/IChannelEscrow.sol";
-import {Test} from "forge-std/Test.sol";
+import {EscrowDeployer} from "./EscrowDeployer.sol";
 
 /// @dev Solidity cannot pick the draft's overload by itself, because a uint128 is also a uint256.
 interface IDraftTopUp {
@@ -12,7 +12,7 @@ interface IDraftTopUp {
 }
 
 /// @dev The stage of every test: one escrow over one token, a payer with money and an approval, a payee, a signer key.
-abstract contract EscrowTest is Test {
+abstract contract EscrowTest is EscrowDeployer {
     uint128 internal constant CAP = 1_000_000e6;
     uint128 internal constant DEPOSIT = 100e6;
     bytes32 internal constant SALT = keccak256("salt");
@@ -36,7 +36,7 @@ abstract contract EscrowTest is Test {
     }
 
     function newEscrow(address listed, uint128 cap) internal returns (ChannelEscrow) {
-        return new ChannelEscrow("EVM Payment Channel", oneCap(listed, cap));
+        return deployEscrow("EVM Payment Channel", oneCap(listed, cap), address(0));
     }
 
     function oneCap(address listed, uint128 cap) internal pure returns (IChannelEscrow.TokenCap[] memory caps) {

@@ -58,7 +58,7 @@ contract GasTest is EscrowTest {
 
     function test_gas_withdraw() public {
         bytes32 id = openChannel();
-        check("requestClose", callAs(payer, abi.encodeCall(escrow.requestClose, (id))), 13_000);
+        check("requestClose", callAs(payer, abi.encodeCall(escrow.requestClose, (id))), 15_000);
         waitForGrace();
         check("withdraw", callAs(payer, abi.encodeCall(escrow.withdraw, (id))), 38_000);
     }

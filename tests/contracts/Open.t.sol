@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ChannelEscrow} from "../../contracts/src/ChannelEscrow.sol";
 import {IChannelEscrow} from "../../contracts/src/interfaces/IChannelEscrow.sol";
 import {EscrowTest} from "./EscrowTest.sol";
 
@@ -148,7 +147,7 @@ contract OpenTest is EscrowTest {
         caps[0] = IChannelEscrow.TokenCap(address(token), 5);
         caps[1] = IChannelEscrow.TokenCap(address(token), 6);
         vm.expectRevert(abi.encodeWithSelector(IChannelEscrow.InvalidTokenCap.selector, address(token), 6));
-        new ChannelEscrow("EVM Payment Channel", caps);
+        deployEscrow("EVM Payment Channel", caps, address(0));
     }
 
     function test_constructor_ListsTokensAndCaps() public view {

@@ -4,11 +4,11 @@ pragma solidity ^0.8.28;
 import {ChannelEscrow} from "../../contracts/src/ChannelEscrow.sol";
 import {DevToken} from "../../contracts/src/dev/DevToken.sol";
 import {IChannelEscrow} from "../../contracts/src/interfaces/IChannelEscrow.sol";
+import {EscrowDeployer} from "./EscrowDeployer.sol";
 import {stdJson} from "forge-std/StdJson.sol";
-import {Test} from "forge-std/Test.sol";
 
 /// @dev The contract against contracts/vectors/vouchers.json, the same file that the Rust tests read.
-contract VectorsTest is Test {
+contract VectorsTest is EscrowDeployer {
     using stdJson for string;
 
     struct Vector {
@@ -72,8 +72,12 @@ contract VectorsTest is Test {
         IChannelEscrow.TokenCap[] memory caps = new IChannelEscrow.TokenCap[](1);
         caps[0] = IChannelEscrow.TokenCap(vector.token, 1000);
         string memory name = json.readString(string.concat(at, ".domainName"));
-        deployCodeTo("ChannelEscrow.sol:ChannelEscrow", abi.encode(name, caps), vector.escrow);
         escrow = ChannelEscrow(vector.escrow);
+        // The constructor must run at the vector's address, because the domain is fixed there.
+        vm.etch(vector.escrow, bytes.concat(escrowCode(), abi.encode(name, caps, address(0))));
+        (bool ok, bytes memory runtime) = vector.escrow.call("");
+        assertTrue(ok);
+        vm.etch(vector.escrow, runtime);
 
         DevToken(vector.token).mint(vector.payer, 1000);
         vm.startPrank(vector.payer);

@@ -55,7 +55,7 @@ contract ViewsTest is EscrowTest {
             keccak256(abi.encodePacked(hex"1901", separator, keccak256(abi.encode(typeHash, SALT, uint128(9)))));
         assertEq(escrow.getVoucherDigest(SALT, 9), wanted);
 
-        ChannelEscrow tempo = new ChannelEscrow("Tempo Stream Channel", oneCap(address(token), CAP));
+        ChannelEscrow tempo = deployEscrow("Tempo Stream Channel", oneCap(address(token), CAP), address(0));
         assertEq(tempo.domainSeparator(), separatorOf("Tempo Stream Channel", address(tempo), block.chainid));
         assertEq(tempo.domainName(), "Tempo Stream Channel");
     }

@@ -64,6 +64,13 @@ interface IChannelEscrow {
         BadSignature
     }
 
+    /// @notice What a payee lets an operator do for it. The money goes to the payee alone, whatever the right.
+    enum OperatorRights {
+        None,
+        Settle,
+        SettleAndClose
+    }
+
     // ------------------------------------------------------------------------------------------------------ events
 
     event ChannelOpened(
@@ -112,6 +119,8 @@ interface IChannelEscrow {
     event RowSkipped(bytes32 indexed channelId, address indexed caller, Verdict reason);
     /// @notice The payer's own cap of a channel was set (at open) or lowered.
     event MaxDepositLowered(bytes32 indexed channelId, uint128 maxDeposit);
+    /// @notice A payee set or revoked an operator.
+    event OperatorSet(address indexed payee, address indexed operator, OperatorRights rights);
     /// @notice A refund could not be pushed and waits for `withdrawRefund`.
     event RefundCredited(bytes32 indexed channelId, address indexed payer, address indexed token, uint256 amount);
     /// @notice A payer collected its refund credit.
@@ -124,6 +133,7 @@ interface IChannelEscrow {
     error ChannelFinalized(bytes32 channelId);
     error NotPayee(bytes32 channelId, address caller);
     error NotPayer(bytes32 channelId, address caller);
+    error NotOperator(address payee, address caller);
     error InvalidPayee(address payee);
     error ZeroDeposit();
     error DepositOverflow(uint256 deposit);
@@ -137,7 +147,7 @@ interface IChannelEscrow {
     /// @dev `readyAt` is 0 when no close was requested.
     error CloseNotReady(bytes32 channelId, uint256 readyAt);
     error TokenNotListed(address token);
-    /// @dev The constructor's refusal: cap zero, no code at the address, listed twice, or too many tokens.
+    /// @dev The constructor's refusal: cap zero or over 120 bits, no code at the address, listed twice, or too many tokens.
     error InvalidTokenCap(address token, uint128 maxDeposit);
     error TransferFailed(address token, address counterparty, uint256 amount);
     /// @dev The token moved another amount than it was asked to (a fee on transfer, or a rebase in between).
@@ -218,13 +228,13 @@ interface IChannelEscrow {
 
     // ------------------------------------------------------------------------- added: captures and batches (payee's)
 
-    /// @notice `settle` that takes less than the voucher authorises, payee only.
+    /// @notice `settle` that takes less than the voucher authorises, for the payee and its operators.
     /// @dev Promise: `settled` becomes `captureAmount`, which is an absolute total (ESC-3, ESC-4).
     /// Assumption: settled < captureAmount <= min(cumulativeAmount, deposit). The voucher itself may exceed the deposit.
     function settleCapture(bytes32 channelId, uint128 cumulativeAmount, uint128 captureAmount, bytes calldata signature)
         external;
 
-    /// @notice `close` that takes less than the voucher authorises, payee only.
+    /// @notice `close` that takes less than the voucher authorises, for the payee and its operators with that right.
     /// @dev Promise: as `close`, with `captureAmount` as the final settled total.
     /// Assumption: settled <= captureAmount <= min(cumulativeAmount, deposit). With captureAmount == settled nothing is
     /// paid, and neither the cumulative amount nor the signature is looked at.
@@ -247,6 +257,51 @@ interface IChannelEscrow {
     /// signature; a lower one is skipped. Landed rows emit `ChannelClosed`.
     /// Assumption: the gas left before each refund covers a full bounded push, else the whole call reverts.
     function closeMany(address token, Row[] calldata rows) external returns (uint256 paid, Verdict[] memory verdicts);
+
+    // -------------------------------------------------------------------- added: batches sent by others for a payee
+
+    /// @notice Lets `operator` collect for the caller, or takes the right back with `OperatorRights.None`.
+    /// @dev Promise: an operator can use `settleCapture` and `settleManyFor`, and, with `SettleAndClose`, `closeCapture`
+    /// and `closeManyFor`; it can move nothing but what vouchers carry, to nobody but the payee and the payers.
+    /// Warning: who may close may also forfeit: it can close channels below what their vouchers are worth.
+    function setOperator(address operator, OperatorRights rights) external;
+
+    /// @notice `settleMany` over the channels of `payee`, for the payee and its operators.
+    function settleManyFor(address payee, address token, Row[] calldata rows)
+        external
+        returns (uint256 paid, Verdict[] memory verdicts);
+
+    /// @notice `closeMany` over the channels of `payee`, for the payee and its operators with that right.
+    function closeManyFor(address payee, address token, Row[] calldata rows)
+        external
+        returns (uint256 paid, Verdict[] memory verdicts);
+
+    /// @notice `settleMany` for anybody, over rows that `payee` signed as
+    /// SettleManyAuthorization(address token,Row[] rows,uint256 nonce,uint256 deadline).
+    /// @dev Promise: no amount, row or signature differs from what the payee signed. A row can land once only, because
+    /// captures are totals; the nonce is used up when all rows of a call landed. So a batch with skipped rows can be sent
+    /// again for them until its deadline, and whoever sends it early uses up nothing.
+    /// Warning: `cancelAuthorization(0, nonce)` takes it back. A batch of one row is how to relay a capture.
+    function settleManyWithAuthorization(
+        address payee,
+        address token,
+        Row[] calldata rows,
+        uint256 nonce,
+        uint256 deadline,
+        bytes calldata payeeSignature
+    ) external returns (uint256 paid, Verdict[] memory verdicts);
+
+    /// @notice `closeMany` for anybody, over rows that `payee` signed as
+    /// CloseManyAuthorization(address token,Row[] rows,uint256 nonce,uint256 deadline).
+    /// @dev Promise: as `settleManyWithAuthorization`.
+    function closeManyWithAuthorization(
+        address payee,
+        address token,
+        Row[] calldata rows,
+        uint256 nonce,
+        uint256 deadline,
+        bytes calldata payeeSignature
+    ) external returns (uint256 paid, Verdict[] memory verdicts);
 
     // ----------------------------------------------------------------------------------------------- added: refunds
 
@@ -324,4 +379,7 @@ interface IChannelEscrow {
 
     /// @notice The payer's own cap of the channel, or 0 if it set none (then the token's cap holds).
     function payerCapOf(bytes32 channelId) external view returns (uint128);
+
+    /// @notice What `operator` may do for `payee`.
+    function operatorRights(address payee, address operator) external view returns (OperatorRights);
 }

@@ -10,18 +10,35 @@ interface IERC20 {
     function transferFrom(address from, address to, uint256 amount) external returns (bool);
 }
 
+/// @dev EIP-3009 in the form with packed signatures (USDC 2.2).
+interface IERC3009 {
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        bytes calldata signature
+    ) external;
+}
+
 /// @title TokenLib
 /// @notice Moves ERC-20 tokens that answer true, or nothing, or lie, or refuse.
 library TokenLib {
     /// @dev What a refund push may burn. Chains that price new state high need about 500k for a fresh account.
     uint256 internal constant REFUND_PUSH_GAS = 1_000_000;
 
-    /// @notice Takes exactly `amount` from `from`, or reverts.
+    /// @notice Takes exactly `amount` from `from`, which approved it, or reverts.
     function pull(address token, address from, uint256 amount) internal {
+        pullThrough(token, token, from, amount, abi.encodeCall(IERC20.transferFrom, (from, address(this), amount)));
+    }
+
+    /// @notice Takes exactly `amount` from `from` by a call that `from` signed for, or reverts.
+    /// @param target Who is called: the token itself, or Permit2.
+    function pullThrough(address token, address target, address from, uint256 amount, bytes memory data) internal {
         uint256 balanceBefore = IERC20(token).balanceOf(address(this));
-        if (!_call(token, gasleft(), abi.encodeCall(IERC20.transferFrom, (from, address(this), amount)))) {
-            revert IChannelEscrow.TransferFailed(token, from, amount);
-        }
+        if (!_call(target, gasleft(), data)) revert IChannelEscrow.TransferFailed(token, from, amount);
         uint256 balanceAfter = IERC20(token).balanceOf(address(this));
         if (balanceAfter < balanceBefore || balanceAfter - balanceBefore != amount) {
             revert IChannelEscrow.UnexpectedDelta(token, amount, balanceBefore, balanceAfter);
@@ -45,17 +62,17 @@ library TokenLib {
     }
 
     /// @dev True if the call succeeded and returned nothing or true. One word is copied, however long the answer is.
-    /// An answer to an address without code is no success; listed tokens had code when they were listed.
-    function _call(address token, uint256 gasBound, bytes memory data) private returns (bool) {
+    /// An answer of an address without code is no success; listed tokens had code when they were listed.
+    function _call(address target, uint256 gasBound, bytes memory data) private returns (bool) {
         bool ok;
         uint256 size;
         uint256 answer;
         assembly ("memory-safe") {
-            ok := call(gasBound, token, 0, add(data, 0x20), mload(data), 0x00, 0x20)
+            ok := call(gasBound, target, 0, add(data, 0x20), mload(data), 0x00, 0x20)
             size := returndatasize()
             answer := mload(0x00)
         }
         if (!ok) return false;
-        return size == 0 ? token.code.length != 0 : size >= 32 && answer == 1;
+        return size == 0 ? target.code.length != 0 : size >= 32 && answer == 1;
     }
 }

@@ -1,65 +1,53 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {GasLib} from "./GasLib.sol";
+import {IChannelEscrow} from "../interfaces/IChannelEscrow.sol";
 
 /// @title VoucherLib
-/// @notice What a voucher's signer signs, and whether it did.
+/// @notice The EIP-712 domain, and the hashes of what payers and payees sign under it.
 library VoucherLib {
-    bytes32 internal constant VOUCHER_TYPEHASH = keccak256("Voucher(bytes32 channelId,uint128 cumulativeAmount)");
     bytes32 internal constant DOMAIN_TYPEHASH =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
     bytes32 internal constant VERSION_HASH = keccak256("1");
 
-    /// @dev Half of the secp256k1 group order: a higher s is the twin of a lower one, and only one may count.
-    uint256 internal constant S_MAX = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
+    /// @dev The payer's (or its signer's) promise.
+    bytes32 internal constant VOUCHER_TYPEHASH = keccak256("Voucher(bytes32 channelId,uint128 cumulativeAmount)");
 
-    /// @dev What an ERC-1271 signer may burn. Wallets that check a P-256 signature in Solidity need about 350k.
-    uint256 internal constant CONTRACT_SIGNER_GAS = 500_000;
+    /// @dev The payee's leave for a relayed call; draft-evm-session-00, Payee-initiated functions.
+    bytes32 internal constant SETTLE_TYPEHASH =
+        keccak256("SettleAuthorization(bytes32 channelId,uint128 cumulativeAmount,uint256 nonce,uint256 deadline)");
+    bytes32 internal constant CLOSE_TYPEHASH =
+        keccak256("CloseAuthorization(bytes32 channelId,uint128 cumulativeAmount,uint256 nonce,uint256 deadline)");
 
-    bytes4 internal constant ERC1271_MAGIC = 0x1626ba7e;
+    /// @dev The payee's leave for a relayed batch. The rows are signed whole, the vouchers' signatures included.
+    bytes32 internal constant ROW_TYPEHASH =
+        keccak256("Row(bytes32 channelId,uint128 cumulativeAmount,uint128 captureAmount,bytes signature)");
+    bytes32 internal constant SETTLE_MANY_TYPEHASH = keccak256(
+        "SettleManyAuthorization(address token,Row[] rows,uint256 nonce,uint256 deadline)Row(bytes32 channelId,uint128 cumulativeAmount,uint128 captureAmount,bytes signature)"
+    );
+    bytes32 internal constant CLOSE_MANY_TYPEHASH = keccak256(
+        "CloseManyAuthorization(address token,Row[] rows,uint256 nonce,uint256 deadline)Row(bytes32 channelId,uint128 cumulativeAmount,uint128 captureAmount,bytes signature)"
+    );
 
     function domainSeparator(bytes32 nameHash) internal view returns (bytes32) {
         return keccak256(abi.encode(DOMAIN_TYPEHASH, nameHash, VERSION_HASH, block.chainid, address(this)));
     }
 
-    function digest(bytes32 separator, bytes32 channelId, uint128 cumulativeAmount) internal pure returns (bytes32) {
-        bytes32 structHash = keccak256(abi.encode(VOUCHER_TYPEHASH, channelId, cumulativeAmount));
-        return keccak256(abi.encodePacked(hex"1901", separator, structHash));
+    function hash(bytes32 channelId, uint128 cumulativeAmount) internal pure returns (bytes32) {
+        return keccak256(abi.encode(VOUCHER_TYPEHASH, channelId, cumulativeAmount));
     }
 
-    /// @notice Whether `signer` signed `hash`.
-    /// @dev Recovery comes first, whatever code the signer has: an account that delegated its code (EIP-7702) after
-    /// signing must not be able to disown its vouchers. A contract is asked only if recovery fails.
-    function isSignedBy(address signer, bytes32 hash, bytes calldata signature) internal view returns (bool) {
-        if (recover(hash, signature) == signer && signer != address(0)) return true;
-        if (signer.code.length == 0) return false;
-        return _contractAccepts(signer, hash, signature);
-    }
-
-    /// @notice The account that made a 65-byte, low-s signature with v 27 or 28; zero for anything else.
-    function recover(bytes32 hash, bytes calldata signature) internal pure returns (address) {
-        if (signature.length != 65) return address(0);
-        bytes32 r = bytes32(signature[0:32]);
-        bytes32 s = bytes32(signature[32:64]);
-        uint8 v = uint8(signature[64]);
-        if (uint256(s) > S_MAX || (v != 27 && v != 28)) return address(0);
-        return ecrecover(hash, v, r, s);
-    }
-
-    /// @dev The call is bounded, so that a signer cannot burn a batch, and it gets its full bound or is not made, so that
-    /// a caller cannot starve it into a no. Of the answer one word is copied, however long it is.
-    function _contractAccepts(address signer, bytes32 hash, bytes calldata signature) private view returns (bool) {
-        bytes memory data = abi.encodeWithSelector(ERC1271_MAGIC, hash, signature);
-        GasLib.demand(CONTRACT_SIGNER_GAS);
-        bool ok;
-        uint256 size;
-        bytes32 answer;
-        assembly ("memory-safe") {
-            ok := staticcall(CONTRACT_SIGNER_GAS, signer, add(data, 0x20), mload(data), 0x00, 0x20)
-            size := returndatasize()
-            answer := mload(0x00)
+    /// @notice The EIP-712 hash of an array of rows.
+    function hashRows(IChannelEscrow.Row[] calldata rows) internal pure returns (bytes32) {
+        bytes32[] memory hashes = new bytes32[](rows.length);
+        for (uint256 i = 0; i < rows.length; ++i) {
+            IChannelEscrow.Row calldata row = rows[i];
+            hashes[i] = keccak256(
+                abi.encode(
+                    ROW_TYPEHASH, row.channelId, row.cumulativeAmount, row.captureAmount, keccak256(row.signature)
+                )
+            );
         }
-        return ok && size >= 32 && answer == bytes32(ERC1271_MAGIC);
+        return keccak256(abi.encodePacked(hashes));
     }
 }

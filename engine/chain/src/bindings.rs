@@ -24,5 +24,5 @@ sol! {
         address token;
         uint128 maxDeposit;
     }
-    function constructEscrow(string memory name, EscrowCap[] memory caps);
+    function constructEscrow(string memory name, EscrowCap[] memory caps, address permit2);
 }

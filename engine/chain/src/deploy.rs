@@ -3,7 +3,7 @@
 use crate::bindings::{EscrowCap, IToken, constructEscrowCall};
 use crate::calls::Call;
 use crate::sender::{SendFault, Sender};
-use alloy::primitives::{Address, Bytes, U256, hex};
+use alloy::primitives::{Address, Bytes, U256, address, hex};
 use alloy::sol_types::SolCall;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -11,6 +11,9 @@ use weir_core::Amount;
 
 const ESCROW_ARTIFACT: &str = include_str!("../../../contracts/abi/ChannelEscrow.json");
 const DEV_TOKEN_ARTIFACT: &str = include_str!("../../../contracts/abi/DevToken.json");
+
+/// Where Permit2 is on most chains. Source: <https://github.com/Uniswap/permit2>.
+pub const CANONICAL_PERMIT2: Address = address!("000000000022D473030F116dDEE9F6B43aC78BA3");
 
 #[derive(Deserialize)]
 struct Artifact {
@@ -24,10 +27,15 @@ fn creation_code(artifact: &str) -> Result<Vec<u8>, SendFault> {
 }
 
 /// The creation of an escrow that signs under `domain_name` and serves these tokens, each up to its cap per channel.
+/// `permit2` is the chain's Permit2, or zero for an escrow without the functions that need one.
 ///
 /// # Errors
 /// [`SendFault::Envelope`] when the published bytecode is broken.
-pub fn escrow_creation(domain_name: &str, caps: &[(Address, Amount)]) -> Result<Call, SendFault> {
+pub fn escrow_creation(
+    domain_name: &str,
+    caps: &[(Address, Amount)],
+    permit2: Address,
+) -> Result<Call, SendFault> {
     let mut code = creation_code(ESCROW_ARTIFACT)?;
     let arguments = constructEscrowCall {
         name: domain_name.to_owned(),
@@ -38,6 +46,7 @@ pub fn escrow_creation(domain_name: &str, caps: &[(Address, Amount)]) -> Result<
                 maxDeposit: cap.base_units(),
             })
             .collect(),
+        permit2,
     };
     // A constructor's arguments are encoded like a call's, without the selector.
     code.extend_from_slice(&arguments.abi_encode()[4..]);
@@ -65,7 +74,7 @@ async fn create(sender: &Sender, creation: &Call, deadline: Instant) -> Result<A
         .ok_or_else(|| SendFault::Envelope("a creation's receipt names no contract".to_owned()))
 }
 
-/// Deploys an escrow and returns its address.
+/// Deploys an escrow and returns its address. It serves Permit2 where the chain has it at [`CANONICAL_PERMIT2`].
 ///
 /// # Errors
 /// As [`Sender::land`].
@@ -75,7 +84,11 @@ pub async fn deploy_escrow(
     caps: &[(Address, Amount)],
     deadline: Instant,
 ) -> Result<Address, SendFault> {
-    create(sender, &escrow_creation(domain_name, caps)?, deadline).await
+    let permit2 = match sender.rpc().code_at_head(CANONICAL_PERMIT2).await? {
+        code if code.is_empty() => Address::ZERO,
+        _ => CANONICAL_PERMIT2,
+    };
+    create(sender, &escrow_creation(domain_name, caps, permit2)?, deadline).await
 }
 
 /// Deploys the worthless development token and returns its address.

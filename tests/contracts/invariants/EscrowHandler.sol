@@ -3,13 +3,13 @@ pragma solidity ^0.8.28;
 
 import {ChannelEscrow} from "../../../contracts/src/ChannelEscrow.sol";
 import {IChannelEscrow} from "../../../contracts/src/interfaces/IChannelEscrow.sol";
+import {EscrowDeployer} from "../EscrowDeployer.sol";
 import {IDraftTopUp} from "../EscrowTest.sol";
 import {WeirdToken} from "../mocks/WeirdTokens.sol";
-import {Test} from "forge-std/Test.sol";
 
 /// @dev Plays payers, payees and an attacker against one escrow, and keeps books of its own beside it (the ghosts).
 /// What must hold at every step, and not only at the end of one, is checked here and counted as a breach.
-contract EscrowHandler is Test {
+contract EscrowHandler is EscrowDeployer {
     uint128 public constant CAP = 1_000_000;
     uint256 public constant FUNDS = 1e12;
     uint256 internal constant SIGNER_KEY = 0x5167;
@@ -50,7 +50,7 @@ contract EscrowHandler is Test {
         token = new WeirdToken();
         IChannelEscrow.TokenCap[] memory caps = new IChannelEscrow.TokenCap[](1);
         caps[0] = IChannelEscrow.TokenCap(address(token), CAP);
-        escrow = new ChannelEscrow("EVM Payment Channel", caps);
+        escrow = deployEscrow("EVM Payment Channel", caps, address(0));
         for (uint256 i = 0; i < 3; ++i) {
             payers.push(makeAddr(string.concat("payer", vm.toString(i))));
             payees.push(makeAddr(string.concat("payee", vm.toString(i))));

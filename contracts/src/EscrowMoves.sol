@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {EscrowState} from "./EscrowState.sol";
+import {ChannelIdLib} from "./libraries/ChannelIdLib.sol";
+import {TokenLib} from "./libraries/TokenLib.sol";
+
+/// @title EscrowMoves
+/// @notice Everything that changes a channel. Who may ask for it is decided before, by the functions that call these.
+abstract contract EscrowMoves is EscrowState {
+    using TokenLib for address;
+
+    /// @dev In the order of the draft's parameters.
+    struct Opening {
+        address payee;
+        address token;
+        uint128 deposit;
+        bytes32 salt;
+        address authorizedSigner;
+        address payer;
+        /// @dev The payer's own cap, or 0 for none.
+        uint128 ownCap;
+    }
+
+    struct Refund {
+        bytes32 channelId;
+        address payer;
+        uint256 amount;
+    }
+
+    bool private transient _entered;
+
+    /// @dev Each function is safe by its order alone for tokens without hooks; the lock is for tokens with them.
+    modifier lock() {
+        if (_entered) revert Reentered();
+        _entered = true;
+        _;
+        _entered = false;
+    }
+
+    // ----------------------------------------------------------------------------------------------------- deposits
+
+    /// @dev Writes the channel down. The caller of this pulls the deposit, and that reverts unless all of it arrives.
+    function _open(Opening memory o) internal returns (bytes32 channelId) {
+        if (o.payee == address(0) || o.payee == address(this)) revert InvalidPayee(o.payee);
+        uint16 tokenIndex = _checkFirstDeposit(o.token, o.deposit, o.ownCap);
+        channelId = ChannelIdLib.compute(o.payer, o.payee, o.token, o.salt, o.authorizedSigner);
+        Record storage record = _records[channelId];
+        if (record.route != 0) revert ChannelAlreadyExists(channelId);
+
+        (address signer, SignerKind kind) = _signerOf(o);
+        record.signer = signer;
+        record.route = _intern(o.payee, o.token, tokenIndex);
+        record.signerKind = kind;
+        // forge-lint: disable-next-line(unsafe-typecast) -- a listed cap fits, and the deposit is under it.
+        record.deposit = uint120(o.deposit);
+        if (kind == SignerKind.Other) record.otherPayer = o.payer;
+        emit ChannelOpened(channelId, o.payer, o.payee, o.token, o.authorizedSigner, o.salt, o.deposit);
+        if (o.ownCap != 0) {
+            record.capped = true;
+            record.ownCap = o.ownCap;
+            emit MaxDepositLowered(channelId, o.ownCap);
+        }
+    }
+
+    function _signerOf(Opening memory o) private pure returns (address, SignerKind) {
+        if (o.authorizedSigner == address(0)) return (o.payer, SignerKind.Zero);
+        return (o.authorizedSigner, o.authorizedSigner == o.payer ? SignerKind.Payer : SignerKind.Other);
+    }
+
+    function _checkFirstDeposit(address token, uint128 deposit, uint128 ownCap) private view returns (uint16) {
+        Listing memory listing = _listings[token];
+        uint128 limit = listing.maxDeposit;
+        if (limit == 0) revert TokenNotListed(token);
+        if (ownCap > limit) revert CapNotLower(ownCap, limit);
+        if (ownCap != 0) limit = ownCap;
+        if (deposit == 0) revert ZeroDeposit();
+        if (deposit > limit) revert DepositExceedsCap(deposit, limit);
+        return listing.index;
+    }
+
+    function _intern(address payee, address token, uint16 tokenIndex) private returns (uint48 route) {
+        route = _routeOf[payee][token];
+        if (route != 0) return route;
+        route = ++_routeCount;
+        _routeOf[payee][token] = route;
+        _routes[route] = Route({payee: payee, tokenIndex: tokenIndex});
+    }
+
+    /// @dev Writes the greater deposit down, whoever pays it. A pending close request stays as it is (E1).
+    function _credit(bytes32 channelId, uint256 additionalDeposit) internal returns (address token) {
+        (Record storage record, Route memory route) = _live(channelId);
+        token = _tokens[route.tokenIndex];
+        if (additionalDeposit == 0) revert ZeroDeposit();
+        if (additionalDeposit > type(uint128).max) revert DepositOverflow(additionalDeposit);
+        uint256 newDeposit = record.deposit + additionalDeposit;
+        if (newDeposit > type(uint128).max) revert DepositOverflow(newDeposit);
+        uint128 limit = _capOf(record, token);
+        if (newDeposit > limit) revert DepositExceedsCap(newDeposit, limit);
+
+        // forge-lint: disable-next-line(unsafe-typecast) -- a listed cap fits, and the deposit is under it.
+        record.deposit = uint120(newDeposit);
+        emit TopUp(channelId, _payerOf(record), route.payee, additionalDeposit, newDeposit);
+    }
+
+    // --------------------------------------------------------------------------------------------------- collecting
+
+    function _settle(
+        bytes32 channelId,
+        uint128 cumulativeAmount,
+        uint128 captureAmount,
+        bytes calldata signature,
+        Route memory route
+    ) internal {
+        Verdict verdict = _judgeCapture(channelId, cumulativeAmount, captureAmount, signature, false);
+        if (verdict != Verdict.Landed) _refuse(verdict, channelId, cumulativeAmount, captureAmount);
+
+        Record storage record = _records[channelId];
+        uint128 delta = _capture(record, captureAmount);
+        emit Settled(channelId, _payerOf(record), route.payee, cumulativeAmount, delta, captureAmount);
+
+        _tokens[route.tokenIndex].push(route.payee, delta);
+    }
+
+    /// @dev The draft's close: a voucher that was collected already, or a lower one, closes at what is settled, and the
+    /// payee forfeits the rest.
+    function _closeAt(bytes32 channelId, uint128 cumulativeAmount, bytes calldata signature, Route memory route)
+        internal
+    {
+        uint128 settled = _records[channelId].settled;
+        uint128 capture = cumulativeAmount < settled ? settled : cumulativeAmount;
+        _close(channelId, cumulativeAmount, capture, signature, route);
+    }
+
+    function _close(
+        bytes32 channelId,
+        uint128 cumulativeAmount,
+        uint128 captureAmount,
+        bytes calldata signature,
+        Route memory route
+    ) internal {
+        Verdict verdict = _judgeCapture(channelId, cumulativeAmount, captureAmount, signature, true);
+        if (verdict != Verdict.Landed) _refuse(verdict, channelId, cumulativeAmount, captureAmount);
+
+        (uint128 delta, Refund memory refund) = _finalize(channelId, captureAmount, route.payee);
+
+        address token = _tokens[route.tokenIndex];
+        if (delta != 0) token.push(route.payee, delta);
+        _refund(token, refund);
+    }
+
+    /// @dev Lands the good rows and reports the bad ones. The caller of this pays out what was collected.
+    function _settleRows(address payee, address token, Row[] calldata rows)
+        internal
+        returns (uint256 collected, Verdict[] memory verdicts)
+    {
+        uint48 route = _listedRoute(payee, token);
+        verdicts = new Verdict[](rows.length);
+        for (uint256 i = 0; i < rows.length; ++i) {
+            Row calldata row = rows[i];
+            Verdict verdict = _judgeRow(route, payee, row, false);
+            verdicts[i] = verdict;
+            if (verdict != Verdict.Landed) continue;
+
+            uint128 delta = _capture(_records[row.channelId], row.captureAmount);
+            collected += delta;
+            emit RowSettled(row.channelId, payee, row.captureAmount, delta);
+        }
+    }
+
+    /// @dev As `_settleRows`, with the refunds that are due to the payers of the landed rows.
+    function _closeRows(address payee, address token, Row[] calldata rows)
+        internal
+        returns (uint256 collected, Verdict[] memory verdicts, Refund[] memory refunds)
+    {
+        uint48 route = _listedRoute(payee, token);
+        verdicts = new Verdict[](rows.length);
+        refunds = new Refund[](rows.length);
+        for (uint256 i = 0; i < rows.length; ++i) {
+            Row calldata row = rows[i];
+            Verdict verdict = _judgeRow(route, payee, row, true);
+            verdicts[i] = verdict;
+            if (verdict != Verdict.Landed) continue;
+
+            uint128 delta;
+            (delta, refunds[i]) = _finalize(row.channelId, row.captureAmount, payee);
+            collected += delta;
+        }
+    }
+
+    function _payOut(address token, address payee, uint256 collected, Refund[] memory refunds) internal {
+        if (collected != 0) token.push(payee, collected);
+        for (uint256 i = 0; i < refunds.length; ++i) {
+            _refund(token, refunds[i]);
+        }
+    }
+
+    /// @dev 0 when the payee never had a channel in the token; then no row is of its own.
+    function _listedRoute(address payee, address token) private view returns (uint48 route) {
+        route = _routeOf[payee][token];
+        if (route == 0 && _listings[token].maxDeposit == 0) revert TokenNotListed(token);
+    }
+
+    function _judgeRow(uint48 route, address payee, Row calldata row, bool closing) private returns (Verdict verdict) {
+        verdict = _judgeStanding(_records[row.channelId], route, payee);
+        if (verdict == Verdict.Landed) {
+            verdict = _judgeCapture(row.channelId, row.cumulativeAmount, row.captureAmount, row.signature, closing);
+        }
+        if (verdict != Verdict.Landed) emit RowSkipped(row.channelId, msg.sender, verdict);
+    }
+
+    function _judgeStanding(Record storage record, uint48 route, address payee) private view returns (Verdict) {
+        uint48 recorded = record.route;
+        if (recorded == 0) return Verdict.ChannelUnknown;
+        if (record.finalized) return Verdict.ChannelIsFinalized;
+        if (recorded == route) return Verdict.Landed;
+        return _routes[recorded].payee == payee ? Verdict.OtherToken : Verdict.OtherPayee;
+    }
+
+    function _capture(Record storage record, uint128 captureAmount) private returns (uint128 delta) {
+        delta = captureAmount - record.settled;
+        // forge-lint: disable-next-line(unsafe-typecast) -- judged to be within the deposit.
+        record.settled = uint120(captureAmount);
+    }
+
+    function _finalize(bytes32 channelId, uint128 captureAmount, address payee)
+        private
+        returns (uint128 delta, Refund memory refund)
+    {
+        Record storage record = _records[channelId];
+        delta = _capture(record, captureAmount);
+        record.finalized = true;
+        refund = Refund({channelId: channelId, payer: _payerOf(record), amount: record.deposit - captureAmount});
+        emit ChannelClosed(channelId, refund.payer, payee, captureAmount, refund.amount);
+    }
+
+    /// @dev The credit can only be known after the push; until then the lock keeps everybody out.
+    function _refund(address token, Refund memory refund) internal {
+        if (refund.amount == 0 || token.tryPush(refund.payer, refund.amount)) return;
+        _credits[token][refund.payer] += refund.amount;
+        emit RefundCredited(refund.channelId, refund.payer, token, refund.amount);
+    }
+}
