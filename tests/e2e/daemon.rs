@@ -114,8 +114,18 @@ impl Daemon {
 
     /// SIGTERM, and waits for its end.
     pub(crate) async fn stop(mut self) -> ExitStatus {
-        signal(self.process.id(), "TERM");
-        ended(&mut self.process, Duration::from_secs(30)).await
+        self.signal("TERM");
+        self.ended(Duration::from_secs(30)).await
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.process.id(), name);
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self, patience: Duration) -> ExitStatus {
+        ended(&mut self.process, patience).await
     }
 
     /// What it logged so far.

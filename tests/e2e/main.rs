@@ -6,6 +6,7 @@
 //! | `bad_input` | what is refused, how, and that it changes nothing |
 //! | `upstream_failures` | each way in which a service fails is charged or not charged exactly once |
 //! | `restart` | an orderly end, a second daemon, a chain that is away |
+//! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
 //! | `seller_vanished` | the deposit comes back without the seller |
 //! | `settle` | what the daemon takes on the chain, and when |
 //! | `demo` | the demonstration comes out even and leaves no process |
@@ -27,6 +28,7 @@ mod restart;
 mod seller_vanished;
 mod service;
 mod settle;
+mod streams;
 mod upstream_failures;
 mod wallet;
 mod world;

@@ -1,11 +1,12 @@
 //! Orderly ends, second daemons, and a chain that is away.
 
-use crate::daemon::{Daemon, ended};
+use crate::daemon::{Daemon, ended, signal};
 use crate::service::{ANSWER, Wire};
-use crate::wallet::Wallet;
+use crate::wallet::{Said, Wallet};
 use crate::world::{PRICE, Settings, World, free_port, total};
 use reqwest::Method;
 use reqwest::header::RETRY_AFTER;
+use std::path::Path;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,27 +71,89 @@ async fn node_1_a_second_daemon_on_the_same_books_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_that_is_away_at_the_start_is_waited_for() {
+async fn a_daemon_whose_chain_is_away_at_the_start_answers_and_goes_on_when_it_is_there() {
     let world = World::start(1).await;
     let port = free_port();
-    let away = format!("http://127.0.0.1:{port}");
-    let (process, log) = Daemon::spawn(&world.config(&Settings {
-        rpc_url: &away,
+    let settings = Settings {
+        rpc_url: &format!("http://127.0.0.1:{port}"),
+        gateway: free_port(),
+        operator: free_port(),
+        routes: "[[route]]\npath = \"/v1/free\"\nfree = true\n",
         ..world.settings("early")
-    }));
-    let mut said = String::new();
-    for _ in 0..200 {
-        said = std::fs::read_to_string(&log).unwrap_or_default();
-        if said.contains("cannot be reached") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let get = async |port: u16, path: &str| {
+        let sent = reqwest::get(format!("http://127.0.0.1:{port}{path}")).await;
+        Said::read(sent.unwrap()).await
+    };
+    let (process, log) = Daemon::spawn(&world.config(&settings));
+    until_logged(&log, "the chain cannot be reached").await;
+    let alive = get(settings.operator, "/healthz").await;
+    assert_eq!(alive.status, 200, "{alive:?}");
+    for path in ["/readyz", "/v1/status", "/v1/channels"] {
+        let said = get(settings.operator, path).await;
+        assert_eq!(said.status, 503, "{path}: {said:?}");
+        assert!(said.body.contains("waits for the chain: "), "{path}: {said:?}");
+        assert!(
+            said.body.contains("check that the RPC endpoint is up"),
+            "{path}: {said:?}"
+        );
     }
-    assert!(said.contains("the chain cannot be reached"), "{said}");
+    let paid = get(settings.gateway, "/v1/answer").await;
+    assert_eq!(paid.status, 503, "{paid:?}");
+    assert!(!paid.header(RETRY_AFTER).is_empty(), "{paid:?}");
+    paid.must_be_a_no("a chain that is away");
+    let free = get(settings.gateway, "/v1/free").await;
+    assert_eq!((free.status, free.body.as_str()), (200, ANSWER), "{free:?}");
+    let unknown = get(settings.gateway, "/nowhere").await;
+    assert_eq!(unknown.status, 404, "{unknown:?}");
+
     let _wire = Wire::lay(port, world.rpc_url()).await;
     let daemon = Daemon::wait(process, log).await;
     let wallet = Wallet::open(&world, &daemon, 0).await;
     assert_eq!(daemon.quiet(wallet.channel).await.spent, total(PRICE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_waits_for_its_chain_ends_when_told_to_and_when_the_chain_is_another() {
+    let world = World::start(1).await;
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let waiting = world.config(&Settings {
+        rpc_url: &nobody,
+        ..world.settings("told")
+    });
+    let (mut process, log) = Daemon::spawn(&waiting);
+    until_logged(&log, "the chain cannot be reached").await;
+    signal(process.id(), "HUP");
+    until_logged(&log, "the prices were read again").await;
+    signal(process.id(), "TERM");
+    assert!(ended(&mut process, Duration::from_secs(5)).await.success());
+
+    let config = world.config(&world.settings("another"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    let escrow = world.deployed.escrow.to_string();
+    let nobody = world.payers[0].address().to_string();
+    assert!(text.contains(&escrow), "{text}");
+    std::fs::write(&config, text.replace(&escrow, &nobody)).unwrap();
+    let (mut process, _) = Daemon::spawn(&config);
+    let status = ended(&mut process, Duration::from_secs(20)).await;
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut process.stdout.take().unwrap(), &mut said).unwrap();
+    assert!(!status.success());
+    assert!(said.contains("no contract at"), "{said}");
+}
+
+/// Waits until a daemon has logged this.
+async fn until_logged(log: &Path, wanted: &str) {
+    for _ in 0..200 {
+        if std::fs::read_to_string(log).unwrap_or_default().contains(wanted) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!(
+        "not logged: {wanted}; {}",
+        std::fs::read_to_string(log).unwrap_or_default()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

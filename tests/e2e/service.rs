@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{Response, StatusCode, header};
 use axum::routing::any;
 use futures_util::stream::{self, StreamExt};
@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 
 /// What the good route answers.
 pub(crate) const ANSWER: &str = "because water runs downhill";
+
+/// The pause before each event of a stream.
+pub(crate) const EVENT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A service; it stops when this is dropped.
 pub(crate) struct Service {
@@ -50,6 +53,8 @@ impl Service {
             .route("/silent/{*path}", any(silent))
             .route("/cut/{*path}", any(cut))
             .route("/drip/{*path}", any(drip))
+            .route("/events/{count}", any(events))
+            .route("/cut-events/{count}", any(cut_events))
             .with_state(Arc::clone(&counts));
         let serving = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
@@ -117,6 +122,33 @@ async fn drip() -> Response<Body> {
         Ok::<_, io::Error>(Bytes::from_static(b"drip\n"))
     });
     Response::new(Body::from_stream(pieces))
+}
+
+/// So many events, one every [`EVENT_PAUSE`].
+async fn events(Path(count): Path<u64>) -> Response<Body> {
+    event_stream(stream::iter(0..count).map(Ok))
+}
+
+/// So many events, then it breaks off.
+async fn cut_events(Path(count): Path<u64>) -> Response<Body> {
+    event_stream(stream::iter(0..=count).map(move |at| {
+        if at < count {
+            Ok(at)
+        } else {
+            Err(io::Error::other("cut"))
+        }
+    }))
+}
+
+fn event_stream(numbers: impl stream::Stream<Item = io::Result<u64>> + Send + 'static) -> Response<Body> {
+    let events = numbers.then(async |number| {
+        tokio::time::sleep(EVENT_PAUSE).await;
+        number.map(|number| Bytes::from(format!("data: {number}\n\n")))
+    });
+    Response::builder()
+        .header(header::CONTENT_TYPE, "text/event-stream")
+        .body(Body::from_stream(events))
+        .unwrap()
 }
 
 /// A way to a chain that can be there or not.

@@ -1,6 +1,7 @@
 //! The operator's API: what the CLI commands speak to, on a listener of its own.
 
 use crate::gateway::Gateway;
+use crate::gateway::front::Front;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -13,7 +14,7 @@ use subtle::ConstantTimeEq;
 use weir_core::{Amount, Channel, ChannelId, Cumulative, Input, Standing, UnixSeconds};
 use weir_store::Health;
 use weir_till::settler::Tally;
-use weir_till::{No, SettlerHandle, Till};
+use weir_till::{No, Till};
 
 /// A channel as operators see it. Totals are base units since the open.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -104,20 +105,26 @@ pub struct Status {
 
 #[derive(Clone)]
 struct Operator {
-    till: Till,
-    settler: SettlerHandle,
-    gateway: Gateway,
+    front: Front,
     token: Option<Arc<str>>,
 }
 
-/// The API's routes. Without a token everybody who reaches the listener is the operator.
-pub fn router(gateway: Gateway, token: Option<Arc<str>>) -> Router {
-    let operator = Operator {
-        till: gateway.till().clone(),
-        settler: gateway.settler().clone(),
-        gateway,
-        token,
-    };
+impl Operator {
+    fn gateway(&self) -> Result<&Gateway, Failure> {
+        self.front
+            .gateway()
+            .map_err(|waits| Failure(StatusCode::SERVICE_UNAVAILABLE, waits.to_string()))
+    }
+
+    fn till(&self) -> Result<&Till, Failure> {
+        self.gateway().map(Gateway::till)
+    }
+}
+
+/// The API's routes. Without a token everybody who reaches the listener is the operator. Until the chain has been
+/// reached, the API answers that it waits.
+pub fn router(front: Front, token: Option<Arc<str>>) -> Router {
+    let operator = Operator { front, token };
     let health = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
@@ -134,7 +141,11 @@ pub fn router(gateway: Gateway, token: Option<Arc<str>>) -> Router {
 
 /// Ready means: vouchers are taken. Nobody needs a token to ask.
 async fn ready(State(operator): State<Operator>) -> (StatusCode, String) {
-    match operator.gateway.must_take_vouchers() {
+    let no = match operator.front.gateway() {
+        Ok(gateway) => gateway.must_sell(),
+        Err(waits) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{waits}\n")),
+    };
+    match no {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         // The reason is in the log and in /v1/status: what is wrong with the disk is not everybody's business.
         Err(No::Books(_)) => (
@@ -193,31 +204,33 @@ fn read_id(text: &str) -> Result<ChannelId, Failure> {
 }
 
 async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failure> {
-    let channels = operator.till.channels().await?;
+    let gateway = operator.gateway()?;
+    let till = gateway.till();
+    let channels = till.channels().await?;
     let uncollected = channels.iter().try_fold(Amount::ZERO, |sum, channel| {
         sum.checked_add(channel.uncollected())
     });
-    let latency = operator.gateway.latency();
+    let latency = gateway.latency();
     let Tally {
         transactions,
         channels: channels_settled,
         gas_used,
         skipped,
-    } = operator.settler.tally();
+    } = gateway.settler().tally();
     Ok(Json(Status {
-        books: match operator.till.health() {
+        books: match till.health() {
             Health::Healthy => "healthy".to_owned(),
             Health::Poisoned { why } => format!("poisoned: {why}"),
             Health::Closed => "closed".to_owned(),
         },
-        view_age_seconds: operator.till.freshness().age_seconds(operator.till.clock().now()),
+        view_age_seconds: till.freshness().age_seconds(till.clock().now()),
         channels: channels.len(),
         uncollected: uncollected.unwrap_or(Amount::new(u128::MAX)),
         settlement_transactions: transactions,
         channels_settled,
         gas_used,
         rows_skipped: skipped,
-        vouchers_accepted: operator.gateway.vouchers(),
+        vouchers_accepted: gateway.vouchers(),
         payments: latency.count,
         accept_p50_us: latency.p50,
         accept_p99_us: latency.p99,
@@ -225,7 +238,7 @@ async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failur
 }
 
 async fn channels(State(operator): State<Operator>) -> Result<Json<Vec<ChannelView>>, Failure> {
-    let mut channels = operator.till.channels().await?;
+    let mut channels = operator.till()?.channels().await?;
     channels.sort_by_key(Channel::id);
     Ok(Json(channels.iter().map(ChannelView::from).collect()))
 }
@@ -234,7 +247,7 @@ async fn channel(
     State(operator): State<Operator>,
     Path(id): Path<String>,
 ) -> Result<Json<ChannelView>, Failure> {
-    let answer = operator.till.read(read_id(&id)?).await?;
+    let answer = operator.till()?.read(read_id(&id)?).await?;
     Ok(Json(ChannelView::from(&answer.get().channel)))
 }
 
@@ -243,15 +256,18 @@ async fn settle(
     Path(id): Path<String>,
 ) -> Result<Json<ChannelView>, Failure> {
     let id = read_id(&id)?;
-    let answer = operator.till.read(id).await?;
-    operator.settler.settle_now([id]);
+    let answer = operator.till()?.read(id).await?;
+    operator.gateway()?.settler().settle_now([id]);
     Ok(Json(ChannelView::from(&answer.get().channel)))
 }
 
 async fn settle_all(State(operator): State<Operator>) -> Result<Json<Vec<ChannelView>>, Failure> {
-    let mut channels = operator.till.channels().await?;
+    let mut channels = operator.till()?.channels().await?;
     channels.retain(|channel| !channel.uncollected().is_zero() && !channel.chain().finalized);
-    operator.settler.settle_now(channels.iter().map(Channel::id));
+    operator
+        .gateway()?
+        .settler()
+        .settle_now(channels.iter().map(Channel::id));
     Ok(Json(channels.iter().map(ChannelView::from).collect()))
 }
 
@@ -260,9 +276,9 @@ async fn close(
     Path(id): Path<String>,
 ) -> Result<Json<ChannelView>, Failure> {
     let answer = operator
-        .till
+        .till()?
         .tell(read_id(&id)?, Input::BeginClose { voucher: None })
         .await?;
-    operator.settler.call();
+    operator.gateway()?.settler().call();
     Ok(Json(ChannelView::from(&answer.get().channel)))
 }

@@ -6,13 +6,14 @@ use crate::serve::{self, Running, ServeFault};
 use crate::table::Output;
 use serde_json::json;
 use std::path::PathBuf;
+use std::pin::pin;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Take payments in front of a service
 ///
 /// Answers requests that carry no payment with 402 and a challenge, checks and writes down the voucher of those that
 /// do, hands them to the upstream, and collects on-chain. Prices are read again on SIGHUP; SIGINT and SIGTERM end it
-/// when the requests under way are done.
+/// when the requests under way are done, a second one at once.
 ///
 /// Examples:
 ///   weir serve
@@ -45,24 +46,39 @@ impl Serve {
     pub async fn run(self, output: Output) -> Result<(), Failure> {
         let config = Config::read(&self.config)?;
         let mut ended = Ended::listen(self.until_stdin_closes)?;
-        let running = tokio::select! {
-            started = serve::start(&config) => started?,
-            () = ended.wait() => return Ok(()),
+        let mut reload = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+        let opened = serve::open(&config).await?;
+        let front = opened.front();
+        let reread = || match serve::reload(&front, &self.config) {
+            Ok(()) => tracing::info!("the prices were read again; challenges that are out keep theirs"),
+            Err(errors) => tracing::error!(%errors, "the prices stay as they were"),
+        };
+        let mut starting = pin!(opened.start(&config));
+        let running = loop {
+            tokio::select! {
+                started = &mut starting => break started?,
+                () = ended.wait() => return Ok(()),
+                _ = reload.recv() => reread(),
+            }
         };
         announce(&config, &running, output);
-        let mut reload = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let failed = loop {
             tokio::select! {
                 () = ended.wait() => break None,
                 why = running.failed() => break Some(why),
-                _ = reload.recv() => match running.reload(&self.config) {
-                    Ok(()) => tracing::info!("the prices were read again; challenges that are out keep theirs"),
-                    Err(errors) => tracing::error!(%errors, "the prices stay as they were"),
-                },
+                _ = reload.recv() => reread(),
             }
         };
-        tracing::info!("ending: no new requests are taken");
-        running.shut_down().await.map_err(Failure::failed)?;
+        tracing::info!(
+            "ending: nothing new is sold, what is under way goes on; a second signal ends it at once"
+        );
+        tokio::select! {
+            written = running.shut_down() => written.map_err(Failure::failed)?,
+            () = ended.wait() => {
+                tracing::warn!("ended at once; the charges of what was under way stand in the books");
+                return Err(Failure::failed("ended by a second signal before everything under way was done"));
+            }
+        }
         match failed {
             None => Ok(()),
             Some(why) => Err(Failure::failed(why)),
@@ -92,6 +108,8 @@ impl Ended {
                 Some(closed) => drop(closed.await),
                 None => std::future::pending().await,
             }
+            // It closes once; what ends the daemon after that is a signal.
+            self.stdin = None;
         };
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -1,5 +1,6 @@
 //! How the gateway says no, and how it writes a receipt.
 
+use crate::gateway::proxy::UpstreamFault;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use weir_core::{Channel, UnixSeconds};
@@ -24,6 +25,8 @@ pub struct Denied {
     pub problem: Problem,
     /// When to come back, in seconds.
     pub retry_after_seconds: Option<u64>,
+    /// Whether the connection ends with it: whoever comes back finds another daemon, or this one started again.
+    pub hangs_up: bool,
 }
 
 impl From<Problem> for Denied {
@@ -33,7 +36,16 @@ impl From<Problem> for Denied {
         Self {
             problem,
             retry_after_seconds,
+            hangs_up: false,
         }
+    }
+}
+
+/// The upstream gave no answer, and nothing was charged for it.
+impl From<&UpstreamFault> for Denied {
+    fn from(fault: &UpstreamFault) -> Self {
+        let status = fault.status().as_u16();
+        Problem::blank(status, format!("{fault}; nothing was charged")).into()
     }
 }
 
@@ -57,6 +69,7 @@ impl From<No> for Denied {
         Self {
             problem: Problem::blank(status.as_u16(), said),
             retry_after_seconds: Some(retry),
+            hangs_up: matches!(no, No::Stopping),
         }
     }
 }
@@ -67,6 +80,7 @@ impl Denied {
         Self {
             problem: Problem::blank(503, said),
             retry_after_seconds: Some(TROUBLE_RETRY_SECONDS),
+            hangs_up: false,
         }
     }
 
@@ -91,6 +105,10 @@ impl Denied {
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.hangs_up {
+            // HTTP/2 has no such field; the server leaves it out there.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

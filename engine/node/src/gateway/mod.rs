@@ -3,33 +3,34 @@
 //! One direction (ARCHITECTURE.md, The way of a voucher): route → credential → challenge → rail → till → upstream → receipt.
 
 pub mod answer;
+pub mod front;
 pub mod latency;
 pub mod offer;
 pub mod pay;
 pub mod proxy;
 pub mod route;
 pub mod stream;
+pub mod streams;
 
 use crate::gateway::answer::Denied;
 use crate::gateway::latency::{Latency, Percentiles};
 use crate::gateway::offer::Offers;
-use crate::gateway::proxy::{RequestBody, Upstream};
-use crate::gateway::route::{Price, Route, Routes};
-use axum::Router;
+use crate::gateway::proxy::Upstream;
+use crate::gateway::route::{Price, Route};
+use crate::gateway::streams::Streams;
 use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, Response, header};
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Response, header};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Semaphore;
-use tower_http::cors::CorsLayer;
-use tower_http::limit::RequestBodyLimitLayer;
+use weir_core::ChannelId;
 use weir_protocol::Credential;
 use weir_protocol::problem::{Problem, ProblemType};
 use weir_store::{Health, StoreFault};
 use weir_till::{Evidence, No, SettlerHandle, Till};
 
-/// Everything a request needs. Cheap to clone.
+/// Everything a sale needs. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Gateway {
     inner: Arc<Inner>,
@@ -45,24 +46,23 @@ pub struct Inner {
     pub evidence: Arc<dyn Evidence>,
     /// Challenges.
     pub offers: Offers,
-    /// Prices; replaced whole when the configuration is read again.
-    pub routes: RwLock<Arc<Routes>>,
     /// The service behind.
     pub upstream: Upstream,
-    /// The longest request body, in bytes.
-    pub body_bytes_max: usize,
-    /// Web pages that may call from a browser.
-    pub cors: Option<CorsLayer>,
     /// How long accepting a payment takes.
     pub latency: Latency,
     /// Vouchers taken since the start.
     pub vouchers: AtomicU64,
     /// Turns at looking a transaction up.
     pub looks: Semaphore,
+    /// The streams that are sold by the event now.
+    pub streams: Streams,
 }
 
 /// Transactions looked up at once: unpaid requests must not crowd the watcher and the settler out of the node.
 pub const LOOKS_MAX: usize = 32;
+
+/// By which a payer names the channel that it will pay from.
+const PAYMENT_SESSION: HeaderName = HeaderName::from_static("payment-session");
 
 impl Gateway {
     /// A gateway of these parts.
@@ -82,6 +82,11 @@ impl Gateway {
         &self.inner.settler
     }
 
+    /// The streams that are sold by the event now.
+    pub fn streams(&self) -> &Streams {
+        &self.inner.streams
+    }
+
     /// How long payments took so far.
     pub fn latency(&self) -> Percentiles {
         self.inner.latency.percentiles()
@@ -92,36 +97,32 @@ impl Gateway {
         self.inner.vouchers.load(Ordering::Relaxed)
     }
 
-    /// Takes other prices. Challenges that are out keep theirs.
-    pub fn replace_routes(&self, routes: Routes) {
-        *self.inner.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
-    }
-
-    /// The HTTP service.
-    pub fn router(self) -> Router {
-        let limit = RequestBodyLimitLayer::new(self.inner.body_bytes_max);
-        let cors = self.inner.cors.clone();
-        let router = Router::new().fallback(serve).layer(limit).with_state(self);
-        match cors {
-            Some(cors) => router.layer(cors),
-            None => router,
-        }
-    }
-
-    fn routes(&self) -> Arc<Routes> {
-        Arc::clone(&self.inner.routes.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether vouchers are taken now.
+    /// Whether something can be sold now.
     ///
     /// # Errors
-    /// Why not: the books cannot be written, or the chain has not been seen for too long.
-    pub fn must_take_vouchers(&self) -> Result<(), No> {
+    /// Why not: the daemon ends, the books cannot be written, or the chain has not been seen for too long.
+    pub fn must_sell(&self) -> Result<(), No> {
+        if self.inner.streams.ends() {
+            return Err(No::Stopping);
+        }
+        self.must_take_vouchers()
+    }
+
+    fn must_take_vouchers(&self) -> Result<(), No> {
         match self.inner.till.health() {
             Health::Healthy => self.inner.till.must_be_fresh(),
             Health::Poisoned { why } => Err(StoreFault::Poisoned { why }.into()),
             Health::Closed => Err(No::Stopping),
         }
+    }
+
+    /// While the daemon ends, vouchers are taken for channels whose stream still runs, and nothing else is done. No
+    /// channel is named by who asks for a challenge first, so any that runs will do.
+    fn must_manage(&self, channel: Option<ChannelId>) -> Result<(), No> {
+        if self.inner.streams.ends() && !self.inner.streams.run_on(channel) {
+            return Err(No::Stopping);
+        }
+        Ok(())
     }
 
     /// A no, with a fresh challenge where the status wants one. While vouchers are not taken there is none: a challenge
@@ -146,52 +147,16 @@ impl Gateway {
             }
         }
     }
-}
 
-async fn serve(State(gateway): State<Gateway>, request: Request) -> Response<Body> {
-    let routes = gateway.routes();
-    let path = request.uri().path();
-    // Channels are managed by HEAD and bare POST at every paid URL, whatever it serves, and never at a free one.
-    let manages = matches!(*request.method(), Method::HEAD | Method::POST) && !has_body(&request);
-    let served = routes.find(request.method(), path);
-    let is_free = served.is_none_or(|route| route.price.is_none());
-    let managed = (manages && is_free).then(|| routes.find_paid(path)).flatten();
-    let Some(route) = managed.or(served) else {
-        return Denied::from(Problem::blank(
-            404,
-            "no route of this service has this method and path",
-        ))
-        .into_response(None);
-    };
-    let Some(price) = &route.price else {
-        return gateway.pass_through(request).await;
-    };
-    // Half of a purchase must not be lost because the payer hung up: the work goes on in a task of its own.
-    let (route, price) = (route.clone(), price.clone());
-    let task = tokio::spawn(async move { gateway.sell(request, &route, &price).await });
-    task.await.unwrap_or_else(|_| {
-        Denied::from(Problem::blank(500, "the request could not be finished")).into_response(None)
-    })
-}
-
-impl Gateway {
-    async fn pass_through(&self, request: Request) -> Response<Body> {
-        match self
-            .inner
-            .upstream
-            .send(request, &[], &RequestBody::default())
-            .await
-        {
-            Ok(response) => response,
-            Err(fault) => upstream_denied(&fault).into_response(None),
-        }
-    }
-
+    /// Sells what a paid route serves, or manages a channel.
     async fn sell(&self, request: Request, route: &Route, price: &Price) -> Response<Body> {
         let lines = request.headers().get_all(header::AUTHORIZATION);
         let credential = match Credential::find(lines.iter().map(HeaderValue::as_bytes)) {
             Ok(Some(credential)) => credential,
             Ok(None) => {
+                if let Err(no) = self.must_manage(session_of(&request)) {
+                    return Denied::from(no).into_response(None);
+                }
                 let denied = Denied::of_type(ProblemType::PaymentRequired, "this resource is paid for");
                 return self.deny(denied, route, price, None);
             }
@@ -211,14 +176,10 @@ impl Gateway {
     }
 }
 
-/// The upstream failed: nothing was charged.
-pub(crate) fn upstream_denied(fault: &proxy::UpstreamFault) -> Denied {
-    let status = match fault {
-        proxy::UpstreamFault::Unreachable => 502,
-        proxy::UpstreamFault::TimedOut(_) => 504,
-        proxy::UpstreamFault::Path => 404,
-    };
-    Problem::blank(status, format!("{fault}; nothing was charged")).into()
+/// The channel that a request's sender will pay from, where it says so.
+fn session_of(request: &Request) -> Option<ChannelId> {
+    let named = request.headers().get(PAYMENT_SESSION)?;
+    named.to_str().ok()?.trim().parse().ok()
 }
 
 /// Whether a request carries something.

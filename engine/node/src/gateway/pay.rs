@@ -4,16 +4,17 @@ use crate::gateway::answer::{Denied, Paper};
 use crate::gateway::proxy::{Delivering, RequestBody, UpstreamFault, is_success};
 use crate::gateway::route::{Meter, Price, Route};
 use crate::gateway::stream::{Metered, is_events};
-use crate::gateway::{Gateway, has_body, has_body_or_query, upstream_denied};
+use crate::gateway::{Gateway, has_body, has_body_or_query};
 use alloy_primitives::B256;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, Response, StatusCode};
+use axum::http::{HeaderName, Response};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
 use weir_core::{ChannelId, Claimed, Refusal, Voucher};
+use weir_protocol::delivery::ActionKind;
 use weir_protocol::problem::Problem;
 use weir_protocol::rails::{Evidence, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
@@ -78,6 +79,14 @@ impl Gateway {
             // A bare POST to a URL that serves none only manages its channel, whatever its query says.
             _ => Delivers::Management,
         };
+        match (wants, action.kind()) {
+            (Delivers::Management, ActionKind::Voucher | ActionKind::TopUp) => {
+                self.must_manage(Some(action.channel()))?;
+            }
+            // Content, opens and closes take longer than an ending daemon has.
+            _ if self.inner.streams.ends() => return Err(No::Stopping.into()),
+            _ => {}
+        }
         let tag = UsedCredential {
             expires: verified.expires(),
             channel: action.channel(),
@@ -235,7 +244,7 @@ impl Gateway {
             Ok(response) => response,
             Err(fault) => {
                 sale.release().await?;
-                return Err(upstream_denied(&fault));
+                return Err(Denied::from(&fault));
             }
         };
         if sale.charge_on() == ChargeOn::Success && !is_success(response.status()) {
@@ -340,10 +349,6 @@ fn uncharged(mut response: Response<Body>) -> Response<Body> {
 /// A failure that the route charges for all the same (`charge_on = "always"`).
 fn upstream_response(fault: &UpstreamFault) -> Response<Body> {
     let mut response = Response::new(Body::from(format!("{fault}\n")));
-    *response.status_mut() = match fault {
-        UpstreamFault::Unreachable => StatusCode::BAD_GATEWAY,
-        UpstreamFault::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
-        UpstreamFault::Path => StatusCode::NOT_FOUND,
-    };
+    *response.status_mut() = fault.status();
     response
 }

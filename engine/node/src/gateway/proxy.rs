@@ -46,6 +46,17 @@ pub enum UpstreamFault {
     TimedOut(Duration),
 }
 
+impl UpstreamFault {
+    /// What the payer is answered with.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Unreachable => StatusCode::BAD_GATEWAY,
+            Self::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Path => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
 /// The upstream behind the gateway.
 #[derive(Debug, Clone)]
 pub struct Upstream {

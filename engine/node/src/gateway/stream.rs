@@ -4,6 +4,7 @@
 
 use crate::gateway::Gateway;
 use crate::gateway::answer::Paper;
+use crate::gateway::streams::{MustEnd, Running, Stage};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use core::convert::Infallible;
@@ -19,10 +20,14 @@ use weir_till::{Answer, No, Sale};
 
 /// How long a stream waits for a voucher before it ends.
 pub const VOUCHER_WAIT: Duration = Duration::from_secs(60);
+/// The same while the daemon ends.
+pub const VOUCHER_WAIT_ENDING: Duration = Duration::from_secs(2);
 /// How often it looks for one.
 const VOUCHER_POLL: Duration = Duration::from_millis(25);
 /// How long an upstream may be silent in the middle of a stream.
 pub const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How long a client that reads slowly may take for what is left when its stream has to end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Events that may wait for a slow client.
 const EVENTS_AHEAD: usize = 16;
 /// The data of the event by which services say that a stream is over; nobody buys it.
@@ -46,13 +51,46 @@ pub struct Metered {
     last: Durable<Answer>,
     units: u64,
     out: mpsc::Sender<Bytes>,
+    running: Running,
 }
 
-/// The stream is over: the client left, or no more may be sold.
-struct Over;
+/// Why a stream is over. What was delivered is charged, whatever it is.
+#[derive(Debug, thiserror::Error)]
+enum Over {
+    #[error("the service ended it")]
+    Finished,
+    #[error("the payer went away")]
+    PayerGone,
+    #[error("the service cut it")]
+    Cut,
+    #[error("the service fell silent")]
+    Silent,
+    #[error("an event of the service is too long")]
+    TooLong,
+    #[error("no voucher came in time")]
+    NoVoucher,
+    #[error("the channel has a newer stream")]
+    Replaced,
+    #[error("the daemon ends")]
+    Shutdown,
+    #[error("{0}")]
+    Refused(No),
+    #[error("an event for the payer could not be written")]
+    Unwritable,
+}
+
+impl From<MustEnd> for Over {
+    fn from(why: MustEnd) -> Self {
+        match why {
+            MustEnd::Replaced => Self::Replaced,
+            MustEnd::Shutdown => Self::Shutdown,
+        }
+    }
+}
 
 impl Metered {
-    /// Sells an upstream's stream. `opening` is the durable state that reserved the first event.
+    /// Sells an upstream's stream. `opening` is the durable state that reserved the first event. A stream that the
+    /// channel has already is ended.
     pub fn sell(
         gateway: Gateway,
         upstream: Response<Body>,
@@ -72,7 +110,9 @@ impl Metered {
         });
         let mut response = Response::from_parts(parts, Body::from_stream(events));
         paper.stamp(&mut response, &opening);
+        let running = gateway.streams().begin(channel);
         let metered = Self {
+            running,
             gateway,
             channel,
             price: sale.amount(),
@@ -87,32 +127,36 @@ impl Metered {
     }
 
     async fn pump(mut self, body: Body) {
+        let why = self.flow(body).await;
+        self.conclude(&why).await;
+    }
+
+    async fn flow(&mut self, body: Body) -> Over {
         let mut pieces = body.into_data_stream();
         let mut splitter = SseSplitter::default();
         let mut events = Vec::new();
-        // A cut stream ends here like a finished one: what was delivered was charged, and nothing else was.
         loop {
             let piece = tokio::select! {
                 piece = pieces.next() => piece,
-                () = self.out.closed() => break,
-                () = tokio::time::sleep(SILENCE_MAX) => {
-                    tracing::warn!(channel = %self.channel, "the upstream fell silent; its stream is ended");
-                    break;
-                }
+                () = self.out.closed() => return Over::PayerGone,
+                why = self.running.must_end() => return why.into(),
+                () = tokio::time::sleep(SILENCE_MAX) => return Over::Silent,
             };
-            let Some(Ok(piece)) = piece else { break };
+            let piece = match piece {
+                Some(Ok(piece)) => piece,
+                Some(Err(_)) => return Over::Cut,
+                None => return Over::Finished,
+            };
             let fed = splitter.feed(&piece, &mut events);
             for event in events.drain(..) {
-                if self.pass(event).await.is_err() {
-                    return self.conclude().await;
+                if let Err(over) = self.pass(event).await {
+                    return over;
                 }
             }
             if fed.is_err() {
-                tracing::warn!(channel = %self.channel, "an event of the upstream is too long; its stream is ended");
-                break;
+                return Over::TooLong;
             }
         }
-        self.conclude().await;
     }
 
     async fn pass(&mut self, event: SseEvent) -> Result<(), Over> {
@@ -127,14 +171,23 @@ impl Metered {
         self.send(event.into_bytes()).await
     }
 
+    /// Sends what was charged. A payer that reads slowly holds up its own stream, but not its end.
     async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), Over> {
-        self.out.send(bytes.into()).await.map_err(|_| Over)
+        let too_late = async {
+            let why = self.running.must_end().await;
+            tokio::time::sleep(LAST_WORDS).await;
+            why
+        };
+        tokio::select! {
+            sent = self.out.send(bytes.into()) => sent.map_err(|_| Over::PayerGone),
+            why = too_late => Err(why.into()),
+        }
     }
 
     /// Charges one event durably, however long its voucher takes.
     async fn charge(&mut self) -> Result<Durable<Answer>, Over> {
         if let Some(sale) = self.first.take() {
-            let (answer, delivery) = sale.commit().await.map_err(|no| self.end(&no))?;
+            let (answer, delivery) = sale.commit().await.map_err(Over::Refused)?;
             delivery.finish();
             return Ok(answer);
         }
@@ -145,54 +198,63 @@ impl Metered {
                 Err(No::Refused(Refusal::InsufficientBalance { required, accepted })) => {
                     self.ask_for(required, accepted).await?;
                 }
-                Err(no) => return Err(self.end(&no)),
+                Err(no) => return Err(Over::Refused(no)),
             }
         }
-    }
-
-    fn end(&self, no: &No) -> Over {
-        tracing::info!(channel = %self.channel, %no, "a stream is ended");
-        Over
     }
 
     /// Asks for a voucher and waits until it is there.
     async fn ask_for(&self, required: Cumulative, accepted: Cumulative) -> Result<(), Over> {
         let till = self.gateway.till();
-        let state = till.read(self.channel).await.map_err(|no| self.end(&no))?;
+        let state = till.read(self.channel).await.map_err(Over::Refused)?;
         let need = NeedVoucher {
             channel_id: self.channel,
             required_cumulative: required,
             accepted_cumulative: accepted,
             deposit: state.get().channel.chain().deposit,
         };
-        self.send(need.to_event().map_err(|_| Over)?).await?;
-        let deadline = Instant::now() + VOUCHER_WAIT;
+        self.send(need.to_event().map_err(|_| Over::Unwritable)?).await?;
+        let asked = Instant::now();
         loop {
             tokio::select! {
-                () = self.out.closed() => return Err(Over),
+                () = self.out.closed() => return Err(Over::PayerGone),
+                why = self.running.must_end() => return Err(why.into()),
                 () = tokio::time::sleep(VOUCHER_POLL) => {}
             }
-            let state = till.read(self.channel).await.map_err(|no| self.end(&no))?;
+            let state = till.read(self.channel).await.map_err(Over::Refused)?;
             let channel = &state.get().channel;
             if channel.available() >= self.price {
                 return Ok(());
             }
-            if channel.must_be_live().is_err() || Instant::now() >= deadline {
-                return Err(Over);
+            channel.must_be_live().map_err(|no| Over::Refused(no.into()))?;
+            let patience = if self.running.stage() > Stage::Selling {
+                VOUCHER_WAIT_ENDING
+            } else {
+                VOUCHER_WAIT
+            };
+            if asked.elapsed() >= patience {
+                return Err(Over::NoVoucher);
             }
         }
     }
 
     /// Ends the stream with a receipt. The first event's reservation is let go if none came.
-    async fn conclude(mut self) {
+    async fn conclude(mut self, why: &Over) {
         if let Some(sale) = self.first.take() {
             // Dropped otherwise, to the same effect, but after the receipt.
             let _ = sale.release().await;
         }
         let mut receipt = self.paper.receipt(&self.last);
         receipt.units = Some(self.units);
+        let (channel, units, spent) = (self.channel, self.units, receipt.spent);
+        match why {
+            Over::Finished => tracing::debug!(%channel, units, %spent, %why, "a stream is over"),
+            _ => tracing::info!(%channel, units, %spent, %why, "a stream was cut"),
+        }
         match receipt_event(&receipt) {
-            Ok(event) => drop(self.send(event).await),
+            Ok(event) => {
+                let _ = tokio::time::timeout(LAST_WORDS, self.out.send(event.into())).await;
+            }
             Err(error) => tracing::error!(%error, "a receipt could not be written"),
         }
     }

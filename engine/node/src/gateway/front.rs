@@ -1,0 +1,241 @@
+//! What stands in front from the first moment on: finds the route of a request, serves what is free, and hands the rest
+//! to the gateway. Until the chain has been reached there is none, and paid routes say when to come back.
+
+use crate::gateway::answer::Denied;
+use crate::gateway::proxy::{RequestBody, Upstream};
+use crate::gateway::route::Routes;
+use crate::gateway::streams::Stage;
+use crate::gateway::{Gateway, has_body};
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{Method, Response};
+use http_body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+use tower_http::cors::CorsLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use weir_protocol::problem::Problem;
+use weir_till::No;
+
+/// How often [`Front::drain`] looks whether requests are under way.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// The end of a drain that is left to streams, for their last receipts.
+const CONCLUDE: Duration = Duration::from_secs(3);
+
+/// What a front needs before anything is known of the chain.
+pub struct Parts {
+    /// What is sold and what is free.
+    pub routes: Routes,
+    /// The service behind.
+    pub upstream: Upstream,
+    /// The longest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// Web pages that may call from a browser.
+    pub cors: Option<CorsLayer>,
+}
+
+/// The front. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Front {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Replaced whole when the configuration is read again.
+    routes: RwLock<Arc<Routes>>,
+    upstream: Upstream,
+    body_bytes_max: usize,
+    cors: Option<CorsLayer>,
+    gateway: OnceLock<Gateway>,
+    waits_for: RwLock<String>,
+    /// Each request under way holds a clone, until its answer is out.
+    under_way: Arc<()>,
+}
+
+/// There is no gateway yet.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the daemon waits for the chain: {0}")]
+pub struct Waits(String);
+
+impl Front {
+    /// A front without a gateway.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                routes: RwLock::new(Arc::new(parts.routes)),
+                upstream: parts.upstream,
+                body_bytes_max: parts.body_bytes_max,
+                cors: parts.cors,
+                gateway: OnceLock::new(),
+                waits_for: RwLock::new("it has not been asked yet".to_owned()),
+                under_way: Arc::new(()),
+            }),
+        }
+    }
+
+    /// Begins to sell. A second gateway changes nothing.
+    pub fn open(&self, gateway: Gateway) {
+        let _ = self.inner.gateway.set(gateway);
+    }
+
+    /// Notes for the operator what the daemon waits for.
+    pub fn waits_for(&self, why: impl ToString) {
+        *self
+            .inner
+            .waits_for
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = why.to_string();
+    }
+
+    /// The gateway.
+    ///
+    /// # Errors
+    /// Why there is none yet.
+    pub fn gateway(&self) -> Result<&Gateway, Waits> {
+        self.inner.gateway.get().ok_or_else(|| {
+            let why = self
+                .inner
+                .waits_for
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            Waits(why.clone())
+        })
+    }
+
+    /// The service behind.
+    pub fn upstream(&self) -> &Upstream {
+        &self.inner.upstream
+    }
+
+    /// Takes other prices. Challenges that are out keep theirs.
+    pub fn replace_routes(&self, routes: Routes) {
+        *self.inner.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+    }
+
+    /// The HTTP service.
+    pub fn router(self) -> Router {
+        let limit = RequestBodyLimitLayer::new(self.inner.body_bytes_max);
+        let cors = self.inner.cors.clone();
+        let router = Router::new().fallback(serve).layer(limit).with_state(self);
+        match cors {
+            Some(cors) => router.layer(cors),
+            None => router,
+        }
+    }
+
+    /// Takes no new purchases, waits until what is under way has ended, and has streams end in time for their last
+    /// receipts. Tells whether everything ended within so long.
+    pub async fn drain(&self, within: Duration) -> bool {
+        let Some(gateway) = self.inner.gateway.get() else {
+            return true;
+        };
+        let deadline = Instant::now() + within;
+        gateway.streams().enter(Stage::Draining);
+        if !self.is_idle_by(deadline - CONCLUDE.min(within)).await {
+            gateway.streams().enter(Stage::Concluding);
+        }
+        self.is_idle_by(deadline).await
+    }
+
+    async fn is_idle_by(&self, deadline: Instant) -> bool {
+        while Arc::strong_count(&self.inner.under_way) > 1 {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        true
+    }
+
+    fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.inner.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn pass_through(&self, request: Request) -> Response<Body> {
+        let sent = RequestBody::default();
+        match self.inner.upstream.send(request, &[], &sent).await {
+            Ok(response) => response,
+            Err(fault) => Denied::from(&fault).into_response(None),
+        }
+    }
+}
+
+async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
+    let routes = front.routes();
+    let path = request.uri().path();
+    // Channels are managed by HEAD and bare POST at every paid URL, whatever it serves, and never at a free one.
+    let manages = matches!(*request.method(), Method::HEAD | Method::POST) && !has_body(&request);
+    let served = routes.find(request.method(), path);
+    let is_free = served.is_none_or(|route| route.price.is_none());
+    let managed = (manages && is_free).then(|| routes.find_paid(path)).flatten();
+    let Some(route) = managed.or(served) else {
+        return Denied::from(Problem::blank(
+            404,
+            "no route of this service has this method and path",
+        ))
+        .into_response(None);
+    };
+    let gateway = front.gateway();
+    let ends = gateway.as_ref().is_ok_and(|gateway| gateway.streams().ends());
+    // What is managed may belong to a stream that still runs: the gateway looks closer.
+    if ends && (route.price.is_none() || !manages) {
+        return Denied::from(No::Stopping).into_response(None);
+    }
+    let under_way = Arc::clone(&front.inner.under_way);
+    let response = match (&route.price, gateway) {
+        (None, _) => front.pass_through(request).await,
+        (Some(_), Err(_)) => {
+            Denied::chain_trouble("the chain has not been reached yet, so nothing can be sold")
+                .into_response(None)
+        }
+        (Some(price), Ok(gateway)) => {
+            // Half of a purchase must not be lost because the payer hung up: the work goes on in a task of its own.
+            let (gateway, route, price) = (gateway.clone(), route.clone(), price.clone());
+            let under_way = Arc::clone(&under_way);
+            let task = tokio::spawn(async move {
+                let response = gateway.sell(request, &route, &price).await;
+                drop(under_way);
+                response
+            });
+            task.await.unwrap_or_else(|_| {
+                Denied::from(Problem::blank(500, "the request could not be finished")).into_response(None)
+            })
+        }
+    };
+    response.map(|body| {
+        Body::new(Counted {
+            body,
+            _under_way: under_way,
+        })
+    })
+}
+
+/// A body that counts as under way until it is out.
+struct Counted {
+    body: Body,
+    _under_way: Arc<()>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,82 @@
+//! Waits for the chain, and checks that it is the one configured.
+
+use super::ServeFault;
+use crate::config::Config;
+use crate::gateway::front::Front;
+use crate::keys::SecretKey;
+use std::future::Future;
+use std::time::Duration;
+use weir_chain::{ChainFault, Escrow, Rpc, Sender};
+use weir_store::Journal;
+use weir_till::facts::{BeginFault, Followed};
+
+/// Pause between tries to reach the chain, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// The chain, reached and checked.
+pub(super) struct Reached {
+    pub(super) escrow: Escrow,
+    pub(super) sender: Sender,
+    /// How far these books have followed it.
+    pub(super) followed: Followed,
+}
+
+/// Waits for the chain's RPC, as long as it takes; what it then says must be what was configured. Meanwhile `front`
+/// knows what is waited for.
+///
+/// # Errors
+/// [`ServeFault`]: no waiting would help.
+pub(super) async fn reach(
+    config: &Config,
+    key: &SecretKey,
+    journal: &dyn Journal,
+    front: &Front,
+) -> Result<Reached, ServeFault> {
+    let chain = &config.chain;
+    let rpc =
+        Rpc::new(chain.rpc_url.expose().as_str()).map_err(|fault| ServeFault::Chain(fault.to_string()))?;
+    let id = until_reached(front, || rpc.chain_id()).await?;
+    if let Some(expected) = chain.chain_id.filter(|expected| *expected != id) {
+        return Err(ServeFault::Chain(format!(
+            "chain.chain_id = {expected}, but the node at {} is on chain {id}",
+            chain.rpc_url
+        )));
+    }
+    let escrow = until_reached(front, || {
+        Escrow::over(rpc.clone(), chain.escrow, &chain.domain_name)
+    })
+    .await?;
+    until_reached(front, || escrow.max_deposit(chain.token)).await?;
+    let sender = until_reached(front, || Sender::connect(rpc.clone(), key.signer().clone())).await?;
+    let followed = until_reached(front, || async {
+        match Followed::read_or_begin(journal, &rpc).await {
+            Err(BeginFault::Chain(fault)) => Err(fault),
+            begun => Ok(begun),
+        }
+    })
+    .await??;
+    Ok(Reached {
+        escrow,
+        sender,
+        followed,
+    })
+}
+
+async fn until_reached<T, F: Future<Output = Result<T, ChainFault>>>(
+    front: &Front,
+    ask: impl Fn() -> F,
+) -> Result<T, ServeFault> {
+    let (mut pause, longest) = RETRY;
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(fault) if fault.is_transient() => {
+                tracing::warn!(%fault, retry_in = ?pause, "the chain cannot be reached; nothing is sold until it is");
+                front.waits_for(fault);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+            Err(fault) => return Err(ServeFault::Chain(fault.to_string())),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the parts take from the configuration.
+
+use super::ServeFault;
+use crate::config::{self, Config};
+use crate::gateway::answer::PAYMENT_RECEIPT;
+use crate::gateway::front;
+use crate::gateway::offer::CHALLENGE_SECONDS;
+use crate::gateway::proxy::Upstream;
+use crate::gateway::route::{Meter, Price, Route, Routes};
+use axum::http::{HeaderName, Method, header};
+use std::time::Duration;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use weir_core::UnixSeconds;
+use weir_core::planner::Policy;
+use weir_protocol::{ChallengeSecret, Secrets};
+use weir_till::{ChargeOn, SettlerConfig};
+
+/// The front.
+///
+/// # Errors
+/// The HTTP client cannot be set up.
+pub(super) fn front(config: &Config) -> Result<front::Parts, ServeFault> {
+    let server = &config.server;
+    let upstream = Upstream::new(
+        server.upstream.as_str(),
+        Duration::from_secs(server.upstream_timeout_seconds),
+    )
+    .map_err(|error| ServeFault::System(format!("the HTTP client cannot be set up: {error}")))?;
+    Ok(front::Parts {
+        routes: routes(config),
+        upstream,
+        body_bytes_max: usize::try_from(server.body_bytes_max).unwrap_or(usize::MAX),
+        cors: config.cors.as_ref().map(cors),
+    })
+}
+
+/// The settler.
+pub(super) fn settler(config: &Config) -> SettlerConfig {
+    let settle = &config.settle;
+    SettlerConfig {
+        policy: Policy {
+            value_max: settle.value_max,
+            age_max_seconds: settle.age_max_seconds,
+            value_min: settle.value_min,
+        },
+        gather: Duration::from_millis(settle.close_batch_ms),
+    }
+}
+
+/// What binds challenges.
+///
+/// # Errors
+/// A secret cannot be read or is too short.
+pub(super) fn secrets(config: &Config, now: UnixSeconds) -> Result<Secrets, ServeFault> {
+    let secret =
+        |bytes: Vec<u8>| ChallengeSecret::new(bytes).map_err(|error| ServeFault::System(error.to_string()));
+    let current = secret(config.challenge_secret()?)?;
+    Ok(match config.previous_challenge_secret()? {
+        Some(previous) => Secrets::rotated(current, secret(previous)?, now.after(CHALLENGE_SECONDS)),
+        None => Secrets::new(current),
+    })
+}
+
+/// The prices.
+pub(super) fn routes(config: &Config) -> Routes {
+    let route = |route: &config::Route| Route {
+        path: route.path.clone(),
+        methods: route
+            .methods
+            .iter()
+            .filter_map(|method| method.parse::<Method>().ok())
+            .collect(),
+        price: match &route.price {
+            config::Price::Free { .. } => None,
+            config::Price::Paid(paid) => Some(price(paid)),
+        },
+    };
+    Routes(config.routes.iter().map(route).collect())
+}
+
+fn price(paid: &config::Paid) -> Price {
+    Price {
+        per_unit: paid.price,
+        unit: paid.unit.clone(),
+        suggested_deposit: paid.suggested_deposit,
+        voucher_delta_min: paid.min_voucher_delta,
+        charge_on: match paid.charge_on {
+            config::ChargeOn::Success => ChargeOn::Success,
+            config::ChargeOn::FirstByte => ChargeOn::FirstByte,
+            config::ChargeOn::Always => ChargeOn::Always,
+        },
+        meter: match paid.meter {
+            config::Meter::Request => Meter::Request,
+            config::Meter::Event => Meter::Event,
+        },
+        description: paid.description.clone(),
+    }
+}
+
+/// Pages may send a credential and read a challenge and a receipt.
+fn cors(cors: &config::Cors) -> CorsLayer {
+    let origins = if cors.origins.iter().any(|origin| origin.as_str() == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(
+            cors.origins
+                .iter()
+                .filter_map(|origin| origin.as_str().parse().ok()),
+        )
+    };
+    let payment = ["payment-session", "accept-payment", "idempotency-key"].map(HeaderName::from_static);
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods(tower_http::cors::Any)
+        .allow_headers(
+            [header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT]
+                .into_iter()
+                .chain(payment)
+                .collect::<Vec<_>>(),
+        )
+        .expose_headers([header::WWW_AUTHENTICATE, header::RETRY_AFTER, PAYMENT_RECEIPT])
+}
