@@ -23,9 +23,10 @@ $(TOOLS): package.json package-lock.json
 	script/setup-foundry
 	@touch $@
 
+# The whole workspace chooses the features of the dependencies, so that the demo and the tests share what is compiled.
 .PHONY: demo
 demo: $(TOOLS) ## A local chain, the daemon, a sample service and 20 payers, to the last base unit
-	cargo build $(LOCKED) --package weir-node
+	cargo build $(WORKSPACE) --bin weir
 	@exec target/debug/weir dev --demo
 
 .PHONY: check

@@ -18,7 +18,7 @@ pub(crate) fn weir() -> PathBuf {
     let program = own.parent().and_then(Path::parent).unwrap().join("weir");
     assert!(
         program.is_file(),
-        "{} is not there: run `cargo build -p weir-node`",
+        "{} is not there: run `cargo build --workspace --bin weir`",
         program.display()
     );
     program
