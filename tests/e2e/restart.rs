@@ -50,6 +50,34 @@ async fn channels_and_payers_go_on_after_an_orderly_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_close_has_the_same_receipt_after_a_restart() {
+    let world = World::start(1).await;
+    let config = world.config(&Settings {
+        gateway: free_port(),
+        operator: free_port(),
+        ..world.settings("receipts")
+    });
+    let daemon = Daemon::start(&config).await;
+    let url = format!("{}/v1/answer", daemon.gateway);
+    let wallet = Wallet::open(&world, &daemon, 0).await;
+    let closed = wallet.pay(Method::POST, &url, &wallet.close(PRICE)).await;
+    assert_eq!(closed.status, 200, "{closed:?}");
+    let first = closed.receipt().unwrap();
+    world.until(wallet.channel, |state| state.finalized).await;
+    assert!(daemon.stop().await.success());
+    let daemon = Daemon::start(&config).await;
+    let closed = wallet.pay(Method::POST, &url, &wallet.close(PRICE)).await;
+    assert_eq!(closed.status, 200, "{closed:?}");
+    let again = closed.receipt().unwrap();
+    assert!(first.tx_hash.is_some());
+    assert_eq!(
+        (again.tx_hash, again.accepted, again.spent),
+        (first.tx_hash, first.accepted, first.spent)
+    );
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn node_1_a_second_daemon_on_the_same_books_is_refused() {
     let world = World::start(1).await;
     let daemon = Daemon::start(&world.config(&world.settings("books"))).await;

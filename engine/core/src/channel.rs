@@ -8,6 +8,7 @@ use crate::refusal::Refusal;
 use crate::terms::Terms;
 use crate::time::UnixSeconds;
 use crate::voucher::KeptVoucher;
+use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 
 /// Most charges that may be open on one channel at once: it bounds a record's size, not a payer's rate.
@@ -113,6 +114,9 @@ pub struct Channel {
     pub(crate) capture: Option<Capture>,
     pub(crate) uncollected_since: Option<UnixSeconds>,
     pub(crate) drain_only: bool,
+    pub(crate) accounted: Cumulative,
+    pub(crate) closed_by: Option<B256>,
+    pub(crate) over: bool,
 }
 
 impl Channel {
@@ -135,7 +139,19 @@ impl Channel {
             capture: None,
             uncollected_since: None,
             drain_only,
+            accounted: chain.settled,
+            closed_by: None,
+            over: false,
         }
+    }
+
+    /// The same channel, read from books that did not keep yet which settlements they had decided: whatever is
+    /// settled or under way was decided by them.
+    #[must_use]
+    pub fn with_settlements_accounted(mut self) -> Self {
+        let under_way = self.capture.map_or(Cumulative::ZERO, |capture| capture.target);
+        self.accounted = self.accounted.max(self.chain.settled).max(under_way);
+        self
     }
 
     /// Its identifier.
@@ -193,6 +209,27 @@ impl Channel {
         self.uncollected_since
     }
 
+    /// The highest settled total that these books know of: they decided it, or saw it on the chain.
+    pub const fn accounted(&self) -> Cumulative {
+        self.accounted
+    }
+
+    /// The transaction of ours that closed it, once it was seen in a block; a receipt names it however often it is
+    /// asked for.
+    pub const fn closed_by(&self) -> Option<B256> {
+        self.closed_by
+    }
+
+    /// Closed in a final block: nothing on the chain can change it any more.
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Older than these books, or than a restore of them: settled or closed, never charged (threat C7).
+    pub const fn is_drain_only(&self) -> bool {
+        self.drain_only
+    }
+
     fn sum(&self, phase: ChargePhase) -> Amount {
         // Bounded by CH-2: the sum of reservations never exceeds `accepted`, so it fits.
         let total = self.charges.iter().filter(|charge| charge.phase == phase);
@@ -246,8 +283,9 @@ impl Channel {
             .unwrap_or(Amount::ZERO)
     }
 
-    /// The highest retained voucher that authorises no more than was earned: the only one for calls that cannot
-    /// name a capture (threat C8).
+    /// A voucher that authorises no more than was earned: the only kind for calls that cannot name a capture (threat
+    /// C8). It is the last one that was, at some moment, the highest and earned whole; one that a higher one replaced
+    /// before it was earned is not kept, because our escrow's calls all name their capture (docs/adr/0009).
     pub fn earned_voucher(&self) -> Option<&KeptVoucher> {
         let limit = self.collectible();
         [&self.best, &self.earned]

@@ -9,6 +9,7 @@ use crate::ids::ChargeId;
 use crate::refusal::Refusal;
 use crate::time::UnixSeconds;
 use crate::voucher::{KeptVoucher, Proven, Voucher};
+use alloy_primitives::B256;
 
 /// What a rail makes of a voucher below the accepted total. Its signature has been checked by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,10 @@ pub enum Input {
     BeginCapture(Capture),
     /// It is over, landed or definitively not.
     EndCapture,
+    /// A transaction of ours that closes the channel is in a block. After a reorganisation it may be another one.
+    ClosedBy(B256),
+    /// These books are a restored copy: what was sold since the copy was made is not known, so nothing more is.
+    Drain,
     /// The chain was read at its newest block and at its newest final one.
     Observe {
         /// State at the newest block.
@@ -113,6 +118,12 @@ pub enum Outcome {
     },
     /// Done; the channel's new state says the rest.
     Done,
+    /// The chain shows a settlement that these books never decided: they are older than the chain, or the payee's key
+    /// is in use elsewhere. The channel is drain-only from here on (threat C7).
+    Unaccounted {
+        /// The settled total seen.
+        settled: Cumulative,
+    },
 }
 
 /// A channel after an input.
@@ -169,7 +180,15 @@ pub fn step(channel: &Channel, input: Input, now: UnixSeconds) -> Result<Step, R
             next.capture = None;
             Outcome::Done
         }
-        Input::Observe { seen, last_final } => observe(&mut next, seen, last_final),
+        Input::ClosedBy(transaction) => {
+            next.closed_by = Some(transaction);
+            Outcome::Done
+        }
+        Input::Drain => {
+            next.drain_only = true;
+            Outcome::Done
+        }
+        Input::Observe { seen, last_final } => observe(&mut next, seen, last_final)?,
     };
     next.retain_earned();
     next.mark_uncollected(now);
@@ -298,6 +317,10 @@ fn begin_close(
         if voucher.cumulative() > channel.accepted {
             accept(channel, voucher)?;
         }
+        if channel.drain_only {
+            // What was delivered is not known here; the payer says it with the total that it asks to close at.
+            channel.raise_committed(voucher.cumulative())?;
+        }
     }
     let asked = voucher.map(|voucher| voucher.cumulative());
     // A second request changes nothing: the first one's moment and total are what was answered.
@@ -321,6 +344,7 @@ fn begin_capture(channel: &mut Channel, capture: Capture, now: UnixSeconds) -> R
         });
     }
     channel.capture = Some(capture);
+    channel.accounted = channel.accounted.max(capture.target);
     if capture.closes {
         // What is delivered after the last settlement cannot be collected: from here on nothing is sold (CH-5, C3).
         channel.closing.get_or_insert(Closing {
@@ -331,12 +355,21 @@ fn begin_capture(channel: &mut Channel, capture: Capture, now: UnixSeconds) -> R
     Ok(Outcome::Done)
 }
 
-fn observe(channel: &mut Channel, seen: ChainState, last_final: ChainState) -> Outcome {
+fn observe(channel: &mut Channel, seen: ChainState, last_final: ChainState) -> Result<Outcome, Refusal> {
     channel.chain = ChainState::cautious(seen, last_final);
+    channel.over = last_final.finalized;
+    let settled = seen.settled.max(last_final.settled);
+    let outcome = if settled > channel.accounted && !channel.drain_only {
+        channel.drain_only = true;
+        Outcome::Unaccounted { settled }
+    } else {
+        Outcome::Done
+    };
+    channel.accounted = channel.accounted.max(settled);
     if channel.drain_only && channel.chain.settled > channel.accepted {
-        // Whoever settles a channel that these books never sold on holds its vouchers: follow the chain.
+        // Whoever settled it holds vouchers that these books don't: follow the chain.
         channel.accepted = channel.chain.settled;
-        channel.spent = channel.spent.max(channel.chain.settled);
+        channel.raise_committed(channel.chain.settled)?;
     }
     if channel.payer_leaves() {
         // It may not hold back what it bought by reading slowly: charged before delivered is final.
@@ -350,11 +383,20 @@ fn observe(channel: &mut Channel, seen: ChainState, last_final: ChainState) -> O
     if last_final.finalized || channel.capture.is_some_and(landed) {
         channel.capture = None;
     }
-    Outcome::Done
+    Ok(outcome)
 }
 
 impl Channel {
-    /// Keeps the highest voucher that was earned whole, for calls that cannot name a capture.
+    /// Counts as spent what is missing until all that is committed reaches `total`, which is at most what is accepted.
+    fn raise_committed(&mut self, total: Cumulative) -> Result<(), Refusal> {
+        let committed = self.net_spent().plus(self.reserved()).ok_or(Refusal::Overflow)?;
+        if let Some(missing) = total.since(committed) {
+            self.spent = self.spent.plus(missing).ok_or(Refusal::Overflow)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the newest voucher that was the highest and earned whole, for calls that cannot name a capture.
     ///
     /// Earned beyond doubt: one that a credit could take back would push out a lower one that is safe.
     fn retain_earned(&mut self) {

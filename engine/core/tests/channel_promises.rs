@@ -185,7 +185,7 @@ impl Pair {
             .map_or(0, |voucher| voucher.cumulative().base_units());
         prop_assert_eq!(best, ledger.authorised(), "CH-5: the highest voucher is kept");
         prop_assert!(
-            ledger.accepted() == ledger.had() || best == ledger.accepted(),
+            ledger.accepted() == ledger.followed() || best == ledger.accepted(),
             "CH-5"
         );
         prop_assert!(
@@ -196,6 +196,7 @@ impl Pair {
             channel.collectible() <= channel.chain().deposit,
             "CH-5: collectible is on deposit"
         );
+        self.the_best_voucher_collects_everything()?;
         for voucher in channel.best().into_iter().chain(channel.earned_voucher()) {
             prop_assert!(
                 mint.proves_again(self.whose, voucher),
@@ -211,6 +212,30 @@ impl Pair {
         for charge in &ledger.charges {
             let open = channel.charges().iter().any(|open| open.id.0 == charge.id);
             prop_assert_eq!(charge.endings(), usize::from(!open), "CH-6: {:?}", charge);
+        }
+        Ok(())
+    }
+
+    /// CH-5: with the highest voucher and a capture, the escrow takes a settlement of all that is collectible. It
+    /// takes a row whose capture is above what is settled, and neither above its cumulative nor above the deposit.
+    fn the_best_voucher_collects_everything(&self) -> Checked {
+        let (channel, chain) = (&self.channel, self.ledger.chain());
+        let capture = channel.collectible();
+        if capture <= chain.settled || chain.finalized {
+            return Ok(());
+        }
+        let row = channel.best().map(|voucher| voucher.cumulative());
+        prop_assert!(
+            row.is_some_and(|cumulative| capture <= cumulative) && capture <= chain.deposit,
+            "CH-5: {:?} is collectible, but not by {:?}",
+            capture,
+            row
+        );
+        if let Some(earned) = channel.earned_voucher() {
+            prop_assert!(
+                earned.cumulative() <= capture,
+                "CH-5: a call without capture would take more than was earned"
+            );
         }
         Ok(())
     }

@@ -4,8 +4,9 @@ use crate::books::{BooksFault, read_all, spell};
 use crate::no::No;
 use crate::settlement::{Batch, Envelope};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
-use weir_store::{Durable, Journal, StoreFault, Table};
+use weir_store::{Durable, Journal, Row, StoreFault, Table};
 
 /// Pause before a full journal is asked again.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
@@ -56,29 +57,41 @@ impl Attempt {
             let key = envelope_key(self.id, index);
             rows.push(spell(Table::Envelopes, ENVELOPE_RECORD_VERSION, key, envelope)?);
         }
-        loop {
-            match journal.submit(rows.clone()) {
-                Ok(ticket) => return Ok(ticket.with(()).await?),
-                // The disk is behind, not broken; a signed envelope must not be lost to that.
-                Err(StoreFault::Full { .. }) => tokio::time::sleep(FULL_PAUSE).await,
-                Err(fault) => return Err(fault.into()),
-            }
-        }
+        write_patiently(journal, rows).await
     }
 
     /// Reads every attempt, oldest first.
     pub fn read_all(journal: &dyn Journal) -> Result<Vec<Self>, BooksFault> {
         let attempts = read_all::<Self>(journal, Table::Attempts, ATTEMPT_RECORD_VERSION)?;
-        let mut attempts: Vec<Self> = attempts.into_iter().map(|(_, attempt)| attempt).collect();
+        let mut attempts: BTreeMap<u64, Self> = attempts
+            .into_iter()
+            .map(|(_, attempt)| (attempt.id, attempt))
+            .collect();
         for (key, envelope) in read_all(journal, Table::Envelopes, ENVELOPE_RECORD_VERSION)? {
-            let owner = attempts
-                .iter_mut()
-                .find(|attempt| key.starts_with(&attempt.id.to_be_bytes()));
-            if let Some(attempt) = owner {
+            let owner = key.first_chunk().map(|id| u64::from_be_bytes(*id));
+            if let Some(attempt) = owner.and_then(|id| attempts.get_mut(&id)) {
                 attempt.envelopes.push(envelope);
             }
         }
-        Ok(attempts)
+        Ok(attempts.into_values().collect())
+    }
+}
+
+/// Takes an attempt that has ended, and its envelopes, off the record.
+pub(crate) async fn forget(journal: &dyn Journal, id: u64, envelopes: usize) -> Result<Durable<()>, No> {
+    let mut rows = vec![Row::delete(Table::Attempts, id.to_be_bytes())];
+    rows.extend((0..envelopes).map(|index| Row::delete(Table::Envelopes, envelope_key(id, index))));
+    write_patiently(journal, rows).await
+}
+
+async fn write_patiently(journal: &dyn Journal, rows: Vec<Row>) -> Result<Durable<()>, No> {
+    loop {
+        match journal.submit(rows.clone()) {
+            Ok(ticket) => return Ok(ticket.with(()).await?),
+            // The disk is behind, not broken; a signed envelope must not be lost to that.
+            Err(StoreFault::Full { .. }) => tokio::time::sleep(FULL_PAUSE).await,
+            Err(fault) => return Err(fault.into()),
+        }
     }
 }
 

@@ -41,9 +41,17 @@ pub(crate) fn read_all<T: DeserializeOwned>(
     table: Table,
     version: u8,
 ) -> Result<Vec<(Vec<u8>, T)>, BooksFault> {
+    read_all_as(journal, table, |value| codec::decode(version, value))
+}
+
+fn read_all_as<T>(
+    journal: &dyn Journal,
+    table: Table,
+    read: impl Fn(&[u8]) -> Result<T, RecordFault>,
+) -> Result<Vec<(Vec<u8>, T)>, BooksFault> {
     let mut records = Vec::new();
     let mut broken = None;
-    journal.scan(table, &mut |key, value| match codec::decode(version, value) {
+    journal.scan(table, &mut |key, value| match read(value) {
         Ok(record) => {
             records.push((key.to_vec(), record));
             ControlFlow::Continue(())
@@ -57,7 +65,12 @@ pub(crate) fn read_all<T: DeserializeOwned>(
 }
 
 /// Version of the channel record.
-pub const CHANNEL_RECORD_VERSION: u8 = 1;
+///
+/// Version 1 ended before `accounted`, `closed_by` and `over`.
+pub const CHANNEL_RECORD_VERSION: u8 = 2;
+
+/// Zero, none and no, as version 2 spells them after what version 1 kept.
+const CHANNEL_SINCE_VERSION_2: [u8; 3] = [0; 3];
 
 /// The row that holds a channel.
 pub fn channel_row(channel: &Channel) -> Result<Row, BooksFault> {
@@ -71,7 +84,13 @@ pub fn channel_row(channel: &Channel) -> Result<Row, BooksFault> {
 
 /// Reads every channel.
 pub fn read_channels(journal: &dyn Journal) -> Result<Vec<Channel>, BooksFault> {
-    let records = read_all(journal, Table::Channels, CHANNEL_RECORD_VERSION)?;
+    let records = read_all_as(journal, Table::Channels, |value| {
+        codec::decode_any(CHANNEL_RECORD_VERSION, value, |version, body| match version {
+            1 => codec::body::<Channel>(&[body, &CHANNEL_SINCE_VERSION_2].concat())
+                .map(Channel::with_settlements_accounted),
+            _ => codec::body(body),
+        })
+    })?;
     Ok(records.into_iter().map(|(_, channel)| channel).collect())
 }
 
@@ -129,4 +148,40 @@ pub fn read_used(journal: &dyn Journal) -> Result<Vec<UsedCredential>, BooksFaul
         ControlFlow::Continue(())
     })?;
     Ok(used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::{Address, B256};
+    use weir_core::{ChainState, Cumulative, Terms};
+    use weir_store::Birth;
+    use weir_store::memory::{self, Image};
+
+    #[tokio::test]
+    async fn a_channel_of_version_1_is_read_and_its_settlements_count_as_decided() {
+        let terms = Terms {
+            payer: Address::repeat_byte(1),
+            payee: Address::repeat_byte(2),
+            token: Address::repeat_byte(3),
+            authorized_signer: Address::ZERO,
+        };
+        let state = ChainState {
+            deposit: Cumulative::new(100),
+            settled: Cumulative::ZERO,
+            close_requested_at: None,
+            finalized: false,
+        };
+        let channel = Channel::adopt(ChannelId(B256::repeat_byte(4)), terms, state, false);
+        let mut old = codec::encode(1, &channel).unwrap();
+        old.truncate(old.len() - CHANNEL_SINCE_VERSION_2.len());
+        let birth = Birth {
+            unix_seconds: 1,
+            id: [7; 16],
+        };
+        let journal = memory::open(&Image::default(), birth).unwrap();
+        let row = Row::put(Table::Channels, channel.id().as_bytes().to_vec(), old);
+        journal.submit(vec![row]).unwrap().await.unwrap();
+        assert_eq!(read_channels(&*journal).unwrap(), [channel]);
+    }
 }

@@ -1,6 +1,7 @@
 //! The real chain behind the settler's and the till's parameters.
 
 use crate::evidence::{Evidence, Sight};
+use crate::facts::Birth;
 use crate::settlement::{Batch, BatchRow, ChainTrouble, Envelope, Landing, Settlement, Skipped};
 use crate::shard::Adoption;
 use alloy_primitives::B256;
@@ -33,20 +34,20 @@ pub struct OnChain {
     calls: EscrowCalls,
     sender: Sender,
     finality_blocks: u64,
-    born_in: u64,
+    birth: Birth,
 }
 
 impl OnChain {
-    /// An escrow and a sender. Channels opened before block `born_in` are older than the books; an opening counts once
+    /// An escrow and a sender. Channels opened before `birth` are older than the books; an opening counts once
     /// `finality_blocks` stand on top of it.
-    pub fn new(escrow: Escrow, sender: Sender, finality_blocks: u64, born_in: u64) -> Self {
+    pub fn new(escrow: Escrow, sender: Sender, finality_blocks: u64, birth: Birth) -> Self {
         let calls = EscrowCalls::new(escrow.address());
         Self {
             escrow,
             calls,
             sender,
             finality_blocks,
-            born_in,
+            birth,
         }
     }
 
@@ -192,7 +193,7 @@ impl OnChain {
             terms: after.terms,
             seen: after.state,
             last_final: after.state,
-            drain_only: after.opened_in.is_some_and(|block| block < self.born_in),
+            drain_only: after.opened_in.is_some_and(|block| block < self.birth.block()),
         }
     }
 

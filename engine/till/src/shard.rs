@@ -227,12 +227,18 @@ impl Shard {
 
 fn judge_new(adoption: &Adoption) -> Result<Judged, No> {
     let chain = ChainState::cautious(adoption.seen, adoption.last_final);
-    let channel = Channel::adopt(adoption.id, adoption.terms.clone(), chain, adoption.drain_only);
+    let settled = adoption.seen.settled.max(adoption.last_final.settled);
+    // Younger than the books, and settled already: whoever did that knows vouchers that these books don't.
+    let unaccounted = !adoption.drain_only && !settled.is_zero();
+    let drain_only = adoption.drain_only || unaccounted;
+    let channel = Channel::adopt(adoption.id, adoption.terms.clone(), chain, drain_only);
     let rows = vec![channel_row(&channel)?];
-    let answer = Answer {
-        channel,
-        outcome: Outcome::Done,
+    let outcome = if unaccounted {
+        Outcome::Unaccounted { settled }
+    } else {
+        Outcome::Done
     };
+    let answer = Answer { channel, outcome };
     Ok(Judged {
         answer,
         rows,

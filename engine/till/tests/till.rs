@@ -2,135 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use alloy_primitives::{Address, B256, keccak256};
-use k256::ecdsa::SigningKey;
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use weir_core::step::{LowerVoucher, VoucherRules};
-use weir_core::voucher::voucher_digest;
-use weir_core::{
-    Amount, ChainState, ChannelId, Claimed, Cumulative, Domain, Refusal, Signature, Standing, Terms,
-    UnixSeconds, Voucher,
-};
-use weir_protocol::ChallengeTag;
+use support::{BIRTH, NOW, Payer, TestClock, buy, fresh, open_on};
+use weir_core::{Cumulative, Refusal, Standing, UnixSeconds};
 use weir_store::faults::{Fault, Place, Plan};
 use weir_store::memory::{self, Image};
-use weir_store::{Birth, Journal};
-use weir_till::books::UsedCredential;
 use weir_till::freshness::Budget;
-use weir_till::{Adoption, ChargeOn, Clock, No, Order, Paid, Till, TillConfig};
-
-const NOW: u64 = 1_700_000_000;
-const BIRTH: Birth = Birth {
-    unix_seconds: NOW,
-    id: [7; 16],
-};
-
-/// A clock that the test moves.
-#[derive(Debug)]
-struct TestClock(AtomicU64);
-
-impl Clock for TestClock {
-    fn now(&self) -> UnixSeconds {
-        UnixSeconds(self.0.load(Ordering::SeqCst))
-    }
-}
-
-/// A payer with a key and one channel.
-#[derive(Clone)]
-struct Payer {
-    key: SigningKey,
-    terms: Terms,
-    channel: ChannelId,
-    domain: Domain,
-}
-
-impl Payer {
-    fn new(seed: u8) -> Self {
-        let domain = Domain::new("EVM Payment Channel", 31337, Address::repeat_byte(0xe5));
-        let key = SigningKey::from_slice(&[seed; 32]).unwrap();
-        let public = key.verifying_key().to_sec1_point(false);
-        let payer = Address::from_slice(&keccak256(&public.as_bytes()[1..])[12..]);
-        let terms = Terms {
-            payer,
-            payee: Address::repeat_byte(0xaa),
-            token: Address::repeat_byte(0x70),
-            authorized_signer: Address::ZERO,
-        };
-        let channel = terms.channel_id(B256::repeat_byte(seed), &domain);
-        Self {
-            key,
-            terms,
-            channel,
-            domain,
-        }
-    }
-
-    fn voucher(&self, cumulative: u128) -> Voucher<Claimed> {
-        let cumulative = Cumulative::new(cumulative);
-        let digest = voucher_digest(&self.domain, self.channel, cumulative);
-        let (signature, id) = self.key.sign_prehash_recoverable(digest.as_slice());
-        let bytes = [signature.to_bytes().as_slice(), &[27 + id.to_byte()]].concat();
-        Voucher::claimed(self.channel, cumulative, Signature::from_bytes(&bytes).unwrap())
-    }
-
-    fn adoption(&self, deposit: u128) -> Adoption {
-        let state = ChainState {
-            deposit: Cumulative::new(deposit),
-            settled: Cumulative::ZERO,
-            close_requested_at: None,
-            finalized: false,
-        };
-        Adoption {
-            id: self.channel,
-            terms: self.terms.clone(),
-            seen: state,
-            last_final: state,
-            drain_only: false,
-        }
-    }
-
-    fn order(&self, price: u128, nonce: u64) -> Order {
-        let mut tag = [0; 32];
-        tag[..8].copy_from_slice(&nonce.to_be_bytes());
-        Order {
-            price: Some(Amount::new(price)),
-            rules: VoucherRules {
-                delta_min: Amount::ZERO,
-                lower: LowerVoucher::Unchanged,
-            },
-            credential: Some(UsedCredential {
-                expires: UnixSeconds(NOW + 300),
-                channel: self.channel,
-                tag: ChallengeTag(tag),
-            }),
-            charge_on: ChargeOn::Success,
-        }
-    }
-}
-
-async fn open_on(journal: Arc<dyn Journal>) -> (Till, Arc<TestClock>) {
-    let clock = Arc::new(TestClock(AtomicU64::new(NOW)));
-    let config = TillConfig {
-        domain: Payer::new(1).domain,
-        budget: Budget {
-            view_age_seconds_max: 60,
-        },
-        vouchers_per_second: 1_000_000,
-    };
-    let (till, _) = Till::open(config, journal, clock.clone()).await.unwrap();
-    till.freshness().saw_block(UnixSeconds(NOW), UnixSeconds(NOW));
-    (till, clock)
-}
-
-async fn fresh() -> (Till, Arc<TestClock>) {
-    open_on(memory::open(&Image::default(), BIRTH).unwrap()).await
-}
-
-async fn buy(till: &Till, payer: &Payer, cumulative: u128, price: u128, nonce: u64) -> Result<Paid, No> {
-    till.pay(payer.voucher(cumulative), payer.order(price, nonce))
-        .await
-}
+use weir_till::{Adoption, No, Paid, Till, TillConfig};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threat_s1_sixty_four_tasks_lose_no_charge() {

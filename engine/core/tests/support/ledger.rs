@@ -15,8 +15,13 @@ use weir_core::{
 pub(crate) struct Ledger {
     id: ChannelId,
     drain_only: bool,
-    /// What the payee had without a voucher in these books: at adoption, or followed by a drain-only channel.
+    /// What counts as delivered without a charge in these books: settled at the adoption or by somebody else, or the
+    /// payer's word at the close of a drain-only channel.
     had: u128,
+    /// The highest settled total that was taken over from the chain.
+    followed: u128,
+    /// Every settled total that the chain showed and nobody here had decided.
+    strange: Vec<u128>,
     pub(crate) vouchers: Vec<(u128, Signature)>,
     pub(crate) charges: Vec<Entry>,
     pub(crate) captures: Vec<(Capture, bool)>,
@@ -34,6 +39,8 @@ impl Ledger {
             id,
             drain_only,
             had: state.settled.base_units(),
+            followed: state.settled.base_units(),
+            strange: vec![state.settled.base_units()],
             vouchers: Vec::new(),
             charges: Vec::new(),
             captures: Vec::new(),
@@ -48,9 +55,18 @@ impl Ledger {
 
     // ----- totals -----
 
-    /// What the payee had before anything was authorised here.
-    pub(crate) fn had(&self) -> u128 {
-        self.had
+    /// What counts as accepted without a voucher in these books.
+    pub(crate) fn followed(&self) -> u128 {
+        self.followed
+    }
+
+    /// The highest settled total that these books know the reason of.
+    fn accounted(&self) -> u128 {
+        let decided = self
+            .captures
+            .iter()
+            .map(|(capture, _)| capture.target.base_units());
+        decided.chain(self.strange.iter().copied()).max().unwrap_or(0)
     }
 
     pub(crate) fn authorised(&self) -> u128 {
@@ -58,7 +74,7 @@ impl Ledger {
     }
 
     pub(crate) fn accepted(&self) -> u128 {
-        self.authorised().max(self.had)
+        self.authorised().max(self.followed)
     }
 
     pub(crate) fn spent(&self) -> u128 {
@@ -252,7 +268,13 @@ impl Ledger {
                 }
             }
             Input::BeginCapture(capture) => self.foretell_capture(capture)?,
-            Input::Recover | Input::EndCapture | Input::Observe { .. } => {}
+            Input::Observe { seen, last_final } => {
+                let settled = seen.settled.max(last_final.settled);
+                if settled.base_units() > self.accounted() && !self.drain_only {
+                    return Ok(Outcome::Unaccounted { settled });
+                }
+            }
+            Input::Recover | Input::EndCapture | Input::ClosedBy(_) | Input::Drain => {}
         }
         Ok(Outcome::Done)
     }
@@ -287,6 +309,11 @@ impl Ledger {
         chain.close_requested_at.is_some() || chain.finalized
     }
 
+    /// Whatever is missing to this total was delivered, though nobody knows for which charge.
+    fn take_for_delivered(&mut self, total: u128) {
+        self.had += total.saturating_sub(self.committed());
+    }
+
     fn watch(&mut self, seen: ChainState, last_final: ChainState) {
         (self.seen, self.last_final) = (seen, last_final);
         if self.payer_leaves() {
@@ -295,9 +322,15 @@ impl Ledger {
                 entry.happened.push(Happened::OverAsThePayerLeaves);
             }
         }
+        let strange = seen.settled.max(last_final.settled).base_units();
+        if strange > self.accounted() {
+            self.strange.push(strange);
+            self.drain_only = true;
+        }
         let settled = last_final.settled.base_units();
         if self.drain_only && settled > self.accepted() {
-            self.had = settled;
+            self.take_for_delivered(settled);
+            self.followed = settled;
         }
         let landed = |capture: &Capture| !capture.closes && last_final.settled >= capture.target;
         if last_final.finalized || self.alive.as_ref().is_some_and(landed) {
@@ -337,6 +370,9 @@ impl Ledger {
             Input::BeginClose { voucher } => {
                 if let Some(voucher) = voucher {
                     self.keep(voucher);
+                    if self.drain_only {
+                        self.take_for_delivered(voucher.cumulative().base_units());
+                    }
                 }
                 let asked = voucher.map(|voucher| voucher.cumulative());
                 self.close(asked, now);
@@ -350,6 +386,8 @@ impl Ledger {
                 }
             }
             Input::EndCapture => self.alive = None,
+            Input::ClosedBy(_) => {}
+            Input::Drain => self.drain_only = true,
             Input::Observe { seen, last_final } => self.watch(*seen, *last_final),
         }
         self.look_back(now);

@@ -118,6 +118,8 @@ pub(crate) enum Act {
         closes: bool,
     },
     EndCapture,
+    /// The books turn out to be a restored copy.
+    Drain,
     Watch {
         event: Event,
         then_final: bool,
@@ -241,6 +243,7 @@ fn act() -> impl Strategy<Value = Act> {
         8 => (target(), prop::bool::weighted(0.25))
             .prop_map(|(target, closes)| Act::BeginCapture { target, closes }),
         2 => Just(Act::EndCapture),
+        1 => Just(Act::Drain),
         12 => (event(), prop::bool::weighted(0.7))
             .prop_map(|(event, then_final)| Act::Watch { event, then_final }),
     ]

@@ -109,6 +109,7 @@ impl Resolver<'_> {
             }
             Act::BeginCapture { target, closes } => self.capture(target, closes),
             Act::EndCapture => ("capture ended", Input::EndCapture),
+            Act::Drain => ("drain", Input::Drain),
             Act::Watch { event, then_final } => self.watch(event, then_final),
         };
         Played::Input(row, input)

@@ -278,8 +278,7 @@ impl Gateway {
             begun => begun?,
         };
         self.inner.settler.call();
-        let done = self.inner.settler.closed_by(channel);
-        let transaction = match done {
+        let transaction = match answer.get().channel.closed_by() {
             Some(transaction) => Some(transaction),
             None if answer.get().channel.chain().finalized => {
                 return Err(No::Refused(Refusal::ChannelFinalized).into());

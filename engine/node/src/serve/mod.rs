@@ -195,15 +195,15 @@ impl Opened {
             domain: chain.escrow.domain().clone(),
             rail: self.rail,
         };
+        let facts = Facts::new(till.clone(), chain.followed);
         let onchain = Arc::new(OnChain::new(
             chain.escrow,
             chain.sender,
             config.chain.finality_blocks,
-            chain.followed.born_in,
+            facts.birth(),
         ));
         let settler_config = setup::settler(config);
         let (settler, settler_handle) = Settler::new(till.clone(), onchain.clone(), settler_config);
-        let facts = Facts::new(till.clone(), chain.followed);
         let stopped = || self.parts.stop.subscribe();
         let (watching, settling) = (
             watch_chain(watcher, facts, stopped()),
