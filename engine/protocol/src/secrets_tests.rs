@@ -54,7 +54,7 @@ struct Vector {
 #[test]
 fn ids_are_those_that_the_peers_published() {
     let vectors: Vectors = serde_json::from_str(include_str!("../tests/vectors/challenge_ids.json")).unwrap();
-    assert_eq!(vectors.cases.len(), 15);
+    assert_eq!(vectors.cases.len(), 22);
     for vector in vectors.cases {
         let challenge = Challenge {
             id: String::new(),
