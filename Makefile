@@ -54,6 +54,7 @@ test: ## Everything that has to hold before a change lands; what CI runs
 		'abi=script/publish-abi --check' \
 		'vectors=script/write-vectors --check' \
 		'contracts=script/test-contracts' \
+		'gas=script/gas --check' \
 		'pure=script/check-pure' \
 		'build-and-lint=cargo build $(WORKSPACE) --all-targets' \
 		'unit=cargo test $(WORKSPACE) --exclude weir-tests' \

@@ -58,7 +58,7 @@ contract ChannelEscrow is RelayedEscrow {
     /// @inheritdoc IChannelEscrow
     function lowerMaxDeposit(bytes32 channelId, uint128 maxDeposit) external lock {
         (Record storage record, Route memory route) = _liveOfPayer(channelId);
-        uint128 limit = _capOf(record, _tokens[route.tokenIndex]);
+        uint128 limit = _capOf(record, route);
         if (maxDeposit > limit) revert CapNotLower(maxDeposit, limit);
         if (maxDeposit < record.deposit) revert CapBelowDeposit(maxDeposit, record.deposit);
 
@@ -91,7 +91,7 @@ contract ChannelEscrow is RelayedEscrow {
         emit ChannelExpired(channelId, msg.sender, route.payee);
         emit ChannelClosed(channelId, msg.sender, route.payee, record.settled, refund);
 
-        _refund(_tokens[route.tokenIndex], Refund({channelId: channelId, payer: msg.sender, amount: refund}));
+        _refund(_tokenOf(route), channelId, msg.sender, refund);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -110,14 +110,14 @@ contract ChannelEscrow is RelayedEscrow {
 
     /// @inheritdoc IChannelEscrow
     function settle(bytes32 channelId, uint128 cumulativeAmount, bytes calldata signature) external lock {
-        Route memory route = _liveOfPayee(channelId);
-        _settle(channelId, cumulativeAmount, cumulativeAmount, signature, route);
+        (Record storage record, Route memory route) = _liveOfPayee(channelId);
+        _settle(record, route, channelId, cumulativeAmount, cumulativeAmount, signature);
     }
 
     /// @inheritdoc IChannelEscrow
     function close(bytes32 channelId, uint128 cumulativeAmount, bytes calldata signature) external lock {
-        Route memory route = _liveOfPayee(channelId);
-        _closeAt(channelId, cumulativeAmount, signature, route);
+        (Record storage record, Route memory route) = _liveOfPayee(channelId);
+        _closeAt(record, route, channelId, cumulativeAmount, signature);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -133,8 +133,8 @@ contract ChannelEscrow is RelayedEscrow {
         external
         lock
     {
-        Route memory route = _liveOfCollector(channelId, OperatorRights.Settle);
-        _settle(channelId, cumulativeAmount, captureAmount, signature, route);
+        (Record storage record, Route memory route) = _liveOfCollector(channelId, OperatorRights.Settle);
+        _settle(record, route, channelId, cumulativeAmount, captureAmount, signature);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -142,8 +142,8 @@ contract ChannelEscrow is RelayedEscrow {
         external
         lock
     {
-        Route memory route = _liveOfCollector(channelId, OperatorRights.SettleAndClose);
-        _close(channelId, cumulativeAmount, captureAmount, signature, route);
+        (Record storage record, Route memory route) = _liveOfCollector(channelId, OperatorRights.SettleAndClose);
+        _close(record, route, channelId, cumulativeAmount, captureAmount, signature);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -192,7 +192,7 @@ contract ChannelEscrow is RelayedEscrow {
             record.closeRequestedAt = 0;
             emit CloseRequestCancelled(channelId, msg.sender, route.payee);
         }
-        _credit(channelId, additionalDeposit).pull(msg.sender, additionalDeposit);
+        _credit(record, route, channelId, additionalDeposit).pull(msg.sender, additionalDeposit);
     }
 
     function _settleMany(address payee, address token, Row[] calldata rows)
@@ -207,8 +207,8 @@ contract ChannelEscrow is RelayedEscrow {
         private
         returns (uint256 paid, Verdict[] memory verdicts)
     {
-        Refund[] memory refunds;
-        (paid, verdicts, refunds) = _closeRows(payee, token, rows);
-        _payOut(token, payee, paid, refunds);
+        Closing[] memory closings;
+        (paid, verdicts, closings) = _closeRows(payee, token, rows);
+        _payOut(token, payee, paid, closings);
     }
 }

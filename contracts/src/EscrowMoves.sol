@@ -22,20 +22,23 @@ abstract contract EscrowMoves is EscrowState {
         uint128 ownCap;
     }
 
-    struct Refund {
+    /// @dev What a channel that closes pays to each side.
+    struct Closing {
         bytes32 channelId;
         address payer;
-        uint256 amount;
+        uint256 delta;
+        uint256 refund;
     }
 
-    bool private transient _entered;
+    /// @dev 1 while a function runs. A whole word, so that setting it needs no reading.
+    uint256 private transient _entered;
 
     /// @dev Each function is safe by its order alone for tokens without hooks; the lock is for tokens with them.
     modifier lock() {
-        if (_entered) revert Reentered();
-        _entered = true;
+        if (_entered != 0) revert Reentered();
+        _entered = 1;
         _;
-        _entered = false;
+        _entered = 0;
     }
 
     // ----------------------------------------------------------------------------------------------------- deposits
@@ -53,7 +56,7 @@ abstract contract EscrowMoves is EscrowState {
         record.route = _intern(o.payee, o.token, tokenIndex);
         record.signerKind = kind;
         // forge-lint: disable-next-line(unsafe-typecast) -- a listed cap fits, and the deposit is under it.
-        record.deposit = uint120(o.deposit);
+        record.deposit = uint96(o.deposit);
         if (kind == SignerKind.Other) record.otherPayer = o.payer;
         emit ChannelOpened(channelId, o.payer, o.payee, o.token, o.authorizedSigner, o.salt, o.deposit);
         if (o.ownCap != 0) {
@@ -69,7 +72,7 @@ abstract contract EscrowMoves is EscrowState {
     }
 
     function _checkFirstDeposit(address token, uint128 deposit, uint128 ownCap) private view returns (uint16) {
-        Listing memory listing = _listings[token];
+        ListingIndex memory listing = _listingOf[token];
         uint128 limit = listing.maxDeposit;
         if (limit == 0) revert TokenNotListed(token);
         if (ownCap > limit) revert CapNotLower(ownCap, limit);
@@ -88,65 +91,82 @@ abstract contract EscrowMoves is EscrowState {
     }
 
     /// @dev Writes the greater deposit down, whoever pays it. A pending close request stays as it is (E1).
-    function _credit(bytes32 channelId, uint256 additionalDeposit) internal returns (address token) {
-        (Record storage record, Route memory route) = _live(channelId);
-        token = _tokens[route.tokenIndex];
+    function _credit(Record storage record, Route memory route, bytes32 channelId, uint256 additionalDeposit)
+        internal
+        returns (address token)
+    {
         if (additionalDeposit == 0) revert ZeroDeposit();
         if (additionalDeposit > type(uint128).max) revert DepositOverflow(additionalDeposit);
         uint256 newDeposit = record.deposit + additionalDeposit;
         if (newDeposit > type(uint128).max) revert DepositOverflow(newDeposit);
-        uint128 limit = _capOf(record, token);
+        uint128 limit = _capOf(record, route);
         if (newDeposit > limit) revert DepositExceedsCap(newDeposit, limit);
 
         // forge-lint: disable-next-line(unsafe-typecast) -- a listed cap fits, and the deposit is under it.
-        record.deposit = uint120(newDeposit);
+        record.deposit = uint96(newDeposit);
         emit TopUp(channelId, _payerOf(record), route.payee, additionalDeposit, newDeposit);
+        return _tokenOf(route);
     }
 
     // --------------------------------------------------------------------------------------------------- collecting
 
     function _settle(
+        Record storage record,
+        Route memory route,
         bytes32 channelId,
         uint128 cumulativeAmount,
         uint128 captureAmount,
-        bytes calldata signature,
-        Route memory route
+        bytes calldata signature
     ) internal {
-        Verdict verdict = _judgeCapture(channelId, cumulativeAmount, captureAmount, signature, false);
-        if (verdict != Verdict.Landed) _refuse(verdict, channelId, cumulativeAmount, captureAmount);
+        _demandCapture(record, channelId, cumulativeAmount, captureAmount, signature, false);
 
-        Record storage record = _records[channelId];
         uint128 delta = _capture(record, captureAmount);
         emit Settled(channelId, _payerOf(record), route.payee, cumulativeAmount, delta, captureAmount);
 
-        _tokens[route.tokenIndex].push(route.payee, delta);
+        _tokenOf(route).push(route.payee, delta);
     }
 
     /// @dev The draft's close: a voucher that was collected already, or a lower one, closes at what is settled, and the
     /// payee forfeits the rest.
-    function _closeAt(bytes32 channelId, uint128 cumulativeAmount, bytes calldata signature, Route memory route)
-        internal
-    {
-        uint128 settled = _records[channelId].settled;
+    function _closeAt(
+        Record storage record,
+        Route memory route,
+        bytes32 channelId,
+        uint128 cumulativeAmount,
+        bytes calldata signature
+    ) internal {
+        uint128 settled = record.settled;
         uint128 capture = cumulativeAmount < settled ? settled : cumulativeAmount;
-        _close(channelId, cumulativeAmount, capture, signature, route);
+        _close(record, route, channelId, cumulativeAmount, capture, signature);
     }
 
     function _close(
+        Record storage record,
+        Route memory route,
+        bytes32 channelId,
+        uint128 cumulativeAmount,
+        uint128 captureAmount,
+        bytes calldata signature
+    ) internal {
+        _demandCapture(record, channelId, cumulativeAmount, captureAmount, signature, true);
+
+        Closing memory closing = _finalize(record, channelId, captureAmount, route.payee);
+
+        address token = _tokenOf(route);
+        if (closing.delta != 0) token.push(route.payee, closing.delta);
+        _refund(token, closing.channelId, closing.payer, closing.refund);
+    }
+
+    function _demandCapture(
+        Record storage record,
         bytes32 channelId,
         uint128 cumulativeAmount,
         uint128 captureAmount,
         bytes calldata signature,
-        Route memory route
-    ) internal {
-        Verdict verdict = _judgeCapture(channelId, cumulativeAmount, captureAmount, signature, true);
+        bool closing
+    ) private view {
+        Verdict verdict = _judgeCapture(record, channelId, cumulativeAmount, captureAmount, signature, closing);
         if (verdict != Verdict.Landed) _refuse(verdict, channelId, cumulativeAmount, captureAmount);
-
-        (uint128 delta, Refund memory refund) = _finalize(channelId, captureAmount, route.payee);
-
-        address token = _tokens[route.tokenIndex];
-        if (delta != 0) token.push(route.payee, delta);
-        _refund(token, refund);
     }
 
     /// @dev Lands the good rows and reports the bad ones. The caller of this pays out what was collected.
@@ -158,53 +178,58 @@ abstract contract EscrowMoves is EscrowState {
         verdicts = new Verdict[](rows.length);
         for (uint256 i = 0; i < rows.length; ++i) {
             Row calldata row = rows[i];
-            Verdict verdict = _judgeRow(route, payee, row, false);
+            Record storage record = _records[row.channelId];
+            Verdict verdict = _judgeRow(record, route, payee, row, false);
             verdicts[i] = verdict;
             if (verdict != Verdict.Landed) continue;
 
-            uint128 delta = _capture(_records[row.channelId], row.captureAmount);
+            uint128 delta = _capture(record, row.captureAmount);
             collected += delta;
             emit RowSettled(row.channelId, payee, row.captureAmount, delta);
         }
     }
 
-    /// @dev As `_settleRows`, with the refunds that are due to the payers of the landed rows.
+    /// @dev As `_settleRows`, with what the landed rows pay back.
     function _closeRows(address payee, address token, Row[] calldata rows)
         internal
-        returns (uint256 collected, Verdict[] memory verdicts, Refund[] memory refunds)
+        returns (uint256 collected, Verdict[] memory verdicts, Closing[] memory closings)
     {
         uint48 route = _listedRoute(payee, token);
         verdicts = new Verdict[](rows.length);
-        refunds = new Refund[](rows.length);
+        closings = new Closing[](rows.length);
         for (uint256 i = 0; i < rows.length; ++i) {
             Row calldata row = rows[i];
-            Verdict verdict = _judgeRow(route, payee, row, true);
+            Record storage record = _records[row.channelId];
+            Verdict verdict = _judgeRow(record, route, payee, row, true);
             verdicts[i] = verdict;
             if (verdict != Verdict.Landed) continue;
 
-            uint128 delta;
-            (delta, refunds[i]) = _finalize(row.channelId, row.captureAmount, payee);
-            collected += delta;
+            closings[i] = _finalize(record, row.channelId, row.captureAmount, payee);
+            collected += closings[i].delta;
         }
     }
 
-    function _payOut(address token, address payee, uint256 collected, Refund[] memory refunds) internal {
+    function _payOut(address token, address payee, uint256 collected, Closing[] memory closings) internal {
         if (collected != 0) token.push(payee, collected);
-        for (uint256 i = 0; i < refunds.length; ++i) {
-            _refund(token, refunds[i]);
+        for (uint256 i = 0; i < closings.length; ++i) {
+            _refund(token, closings[i].channelId, closings[i].payer, closings[i].refund);
         }
     }
 
     /// @dev 0 when the payee never had a channel in the token; then no row is of its own.
     function _listedRoute(address payee, address token) private view returns (uint48 route) {
         route = _routeOf[payee][token];
-        if (route == 0 && _listings[token].maxDeposit == 0) revert TokenNotListed(token);
+        if (route == 0 && _listingOf[token].maxDeposit == 0) revert TokenNotListed(token);
     }
 
-    function _judgeRow(uint48 route, address payee, Row calldata row, bool closing) private returns (Verdict verdict) {
-        verdict = _judgeStanding(_records[row.channelId], route, payee);
+    function _judgeRow(Record storage record, uint48 route, address payee, Row calldata row, bool closing)
+        private
+        returns (Verdict verdict)
+    {
+        verdict = _judgeStanding(record, route, payee);
         if (verdict == Verdict.Landed) {
-            verdict = _judgeCapture(row.channelId, row.cumulativeAmount, row.captureAmount, row.signature, closing);
+            verdict =
+                _judgeCapture(record, row.channelId, row.cumulativeAmount, row.captureAmount, row.signature, closing);
         }
         if (verdict != Verdict.Landed) emit RowSkipped(row.channelId, msg.sender, verdict);
     }
@@ -220,24 +245,25 @@ abstract contract EscrowMoves is EscrowState {
     function _capture(Record storage record, uint128 captureAmount) private returns (uint128 delta) {
         delta = captureAmount - record.settled;
         // forge-lint: disable-next-line(unsafe-typecast) -- judged to be within the deposit.
-        record.settled = uint120(captureAmount);
+        record.settled = uint96(captureAmount);
     }
 
-    function _finalize(bytes32 channelId, uint128 captureAmount, address payee)
+    function _finalize(Record storage record, bytes32 channelId, uint128 captureAmount, address payee)
         private
-        returns (uint128 delta, Refund memory refund)
+        returns (Closing memory closing)
     {
-        Record storage record = _records[channelId];
-        delta = _capture(record, captureAmount);
+        closing.channelId = channelId;
+        closing.payer = _payerOf(record);
+        closing.refund = record.deposit - captureAmount;
         record.finalized = true;
-        refund = Refund({channelId: channelId, payer: _payerOf(record), amount: record.deposit - captureAmount});
-        emit ChannelClosed(channelId, refund.payer, payee, captureAmount, refund.amount);
+        closing.delta = _capture(record, captureAmount);
+        emit ChannelClosed(channelId, closing.payer, payee, captureAmount, closing.refund);
     }
 
     /// @dev The credit can only be known after the push; until then the lock keeps everybody out.
-    function _refund(address token, Refund memory refund) internal {
-        if (refund.amount == 0 || token.tryPush(refund.payer, refund.amount)) return;
-        _credits[token][refund.payer] += refund.amount;
-        emit RefundCredited(refund.channelId, refund.payer, token, refund.amount);
+    function _refund(address token, bytes32 channelId, address payer, uint256 amount) internal {
+        if (amount == 0 || token.tryPush(payer, amount)) return;
+        _credits[token][payer] += amount;
+        emit RefundCredited(channelId, payer, token, amount);
     }
 }

@@ -29,8 +29,8 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
         uint40 closeRequestedAt;
         SignerKind signerKind;
         // ---- slot
-        uint120 deposit;
-        uint120 settled;
+        uint96 deposit;
+        uint96 settled;
         bool finalized;
         bool capped;
         // ---- slots of their own
@@ -44,16 +44,23 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
         uint16 tokenIndex;
     }
 
+    /// @dev A token served, as it is found by its index: after the open everything of it costs one read.
     struct Listing {
-        uint128 maxDeposit;
+        address token;
+        uint96 maxDeposit;
+    }
+
+    /// @dev The same as it is found by the token's address, at the open.
+    struct ListingIndex {
         uint16 index;
+        uint96 maxDeposit;
     }
 
     uint64 public constant CLOSE_GRACE_PERIOD = 15 minutes;
     bytes32 public constant VOUCHER_TYPEHASH = VoucherLib.VOUCHER_TYPEHASH;
 
     /// @dev The widest deposit that a record can hold; a wider cap is refused at deployment.
-    uint128 internal constant DEPOSIT_MAX = type(uint120).max;
+    uint128 internal constant DEPOSIT_MAX = type(uint96).max;
 
     /// @inheritdoc IRelayedEscrow
     // forge-lint: disable-next-line(screaming-snake-case-immutable)
@@ -65,8 +72,8 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
 
     string internal _domainName;
     uint48 internal _routeCount;
-    mapping(uint256 index => address) internal _tokens;
-    mapping(address token => Listing) internal _listings;
+    mapping(uint256 index => Listing) internal _listings;
+    mapping(address token => ListingIndex) internal _listingOf;
     mapping(bytes32 channelId => Record) internal _records;
     mapping(uint256 route => Route) internal _routes;
     mapping(address payee => mapping(address token => uint48)) internal _routeOf;
@@ -88,11 +95,13 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
         for (uint256 i = 0; i < caps.length; ++i) {
             TokenCap memory cap = caps[i];
             bool usable = cap.maxDeposit != 0 && cap.maxDeposit <= DEPOSIT_MAX && cap.token.code.length != 0;
-            bool fresh = _listings[cap.token].maxDeposit == 0 && i <= type(uint16).max;
+            bool fresh = _listingOf[cap.token].maxDeposit == 0 && i <= type(uint16).max;
             if (!usable || !fresh) revert InvalidTokenCap(cap.token, cap.maxDeposit);
+            // forge-lint: disable-next-line(unsafe-typecast) -- judged to fit above.
+            uint96 maxDeposit = uint96(cap.maxDeposit);
+            _listings[i] = Listing({token: cap.token, maxDeposit: maxDeposit});
             // forge-lint: disable-next-line(unsafe-typecast)
-            _listings[cap.token] = Listing({maxDeposit: cap.maxDeposit, index: uint16(i)});
-            _tokens[i] = cap.token;
+            _listingOf[cap.token] = ListingIndex({index: uint16(i), maxDeposit: maxDeposit});
         }
     }
 
@@ -173,14 +182,14 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
 
     /// @inheritdoc IChannelEscrow
     function maxDepositOf(address token) external view returns (uint128) {
-        return _listings[token].maxDeposit;
+        return _listingOf[token].maxDeposit;
     }
 
     /// @inheritdoc IChannelEscrow
     function listedTokens() external view returns (address[] memory tokens) {
         tokens = new address[](_TOKEN_COUNT);
         for (uint256 i = 0; i < tokens.length; ++i) {
-            tokens[i] = _tokens[i];
+            tokens[i] = _listings[i].token;
         }
     }
 
@@ -214,24 +223,29 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
     function _channel(bytes32 channelId) internal view returns (Channel memory channel) {
         Record storage record = _records[channelId];
         if (record.route == 0) return channel;
-        Route storage route = _routes[record.route];
+        Route memory route = _routes[record.route];
         channel.finalized = record.finalized;
         channel.closeRequestedAt = record.closeRequestedAt;
         channel.payer = _payerOf(record);
         channel.payee = route.payee;
-        channel.token = _tokens[route.tokenIndex];
+        channel.token = _tokenOf(route);
         if (record.signerKind != SignerKind.Zero) channel.authorizedSigner = record.signer;
         channel.deposit = record.deposit;
         channel.settled = record.settled;
     }
 
     function _payerOf(Record storage record) internal view returns (address) {
-        return record.signerKind == SignerKind.Other ? record.otherPayer : record.signer;
+        (address signer, SignerKind kind) = (record.signer, record.signerKind);
+        return kind == SignerKind.Other ? record.otherPayer : signer;
+    }
+
+    function _tokenOf(Route memory route) internal view returns (address) {
+        return _listings[route.tokenIndex].token;
     }
 
     /// @dev The payer's own cap where it set one, else the token's.
-    function _capOf(Record storage record, address token) internal view returns (uint128) {
-        return record.capped ? record.ownCap : _listings[token].maxDeposit;
+    function _capOf(Record storage record, Route memory route) internal view returns (uint128) {
+        return record.capped ? record.ownCap : _listings[route.tokenIndex].maxDeposit;
     }
 
     function _digest(bytes32 structHash) internal view returns (bytes32) {
@@ -241,9 +255,10 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
     /// @dev A channel that is open, and whom it pays.
     function _live(bytes32 channelId) internal view returns (Record storage record, Route memory route) {
         record = _records[channelId];
-        if (record.route == 0) revert ChannelNotFound(channelId);
+        uint48 number = record.route;
+        if (number == 0) revert ChannelNotFound(channelId);
         if (record.finalized) revert ChannelFinalized(channelId);
-        route = _routes[record.route];
+        route = _routes[number];
     }
 
     /// @dev A channel that is open, for its payer alone.
@@ -253,14 +268,18 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
     }
 
     /// @dev A channel that is open, for its payee alone.
-    function _liveOfPayee(bytes32 channelId) internal view returns (Route memory route) {
-        (, route) = _live(channelId);
+    function _liveOfPayee(bytes32 channelId) internal view returns (Record storage record, Route memory route) {
+        (record, route) = _live(channelId);
         if (route.payee != msg.sender) revert NotPayee(channelId, msg.sender);
     }
 
     /// @dev A channel that is open, for its payee and those operators of it who have the right.
-    function _liveOfCollector(bytes32 channelId, OperatorRights needed) internal view returns (Route memory route) {
-        (, route) = _live(channelId);
+    function _liveOfCollector(bytes32 channelId, OperatorRights needed)
+        internal
+        view
+        returns (Record storage record, Route memory route)
+    {
+        (record, route) = _live(channelId);
         if (!_mayCollect(route.payee, needed)) revert NotPayee(channelId, msg.sender);
     }
 
@@ -270,13 +289,13 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
 
     /// @dev Whether the voucher carries the capture. Every way of collecting passes here: this is ESC-2, ESC-3 and ESC-4.
     function _judgeCapture(
+        Record storage record,
         bytes32 channelId,
         uint128 cumulativeAmount,
         uint128 captureAmount,
         bytes calldata signature,
         bool closing
     ) internal view returns (Verdict) {
-        Record storage record = _records[channelId];
         uint128 settled = record.settled;
         if (closing && captureAmount == settled) return Verdict.Landed;
         if (captureAmount <= settled) return Verdict.NotIncreasing;

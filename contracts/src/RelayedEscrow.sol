@@ -62,7 +62,8 @@ abstract contract RelayedEscrow is EscrowMoves {
         bytes calldata signature
     ) external lock {
         _checkNonce(nonce, keccak256(abi.encode(channelId, additionalDeposit, from, topUpSalt)));
-        address token = _credit(channelId, additionalDeposit);
+        (Record storage record, Route memory route) = _live(channelId);
+        address token = _credit(record, route, channelId, additionalDeposit);
         _receive(token, from, additionalDeposit, Receive(validAfter, validBefore, nonce), signature);
     }
 
@@ -94,7 +95,8 @@ abstract contract RelayedEscrow is EscrowMoves {
         uint256 deadline,
         bytes calldata signature
     ) external lock {
-        address token = _credit(channelId, additionalDeposit);
+        (Record storage record, Route memory route) = _live(channelId);
+        address token = _credit(record, route, channelId, additionalDeposit);
         Permit2Lib.Permit memory permit =
             Permit2Lib.Permit(nonce, deadline, Permit2Lib.topUpWitness(channelId), Permit2Lib.TOP_UP_TYPE);
         _permit(token, from, additionalDeposit, permit, signature);
@@ -114,9 +116,9 @@ abstract contract RelayedEscrow is EscrowMoves {
         bytes32 structHash = keccak256(
             abi.encode(VoucherLib.SETTLE_TYPEHASH, channelId, cumulativeAmount, nonce, deadline)
         );
-        (, Route memory route) = _live(channelId);
+        (Record storage record, Route memory route) = _live(channelId);
         _useLeave(Leave(route.payee, channelId, nonce, deadline), structHash, payeeSignature);
-        _settle(channelId, cumulativeAmount, cumulativeAmount, voucherSignature, route);
+        _settle(record, route, channelId, cumulativeAmount, cumulativeAmount, voucherSignature);
     }
 
     /// @inheritdoc IRelayedEscrow
@@ -131,9 +133,9 @@ abstract contract RelayedEscrow is EscrowMoves {
         bytes32 structHash = keccak256(
             abi.encode(VoucherLib.CLOSE_TYPEHASH, channelId, cumulativeAmount, nonce, deadline)
         );
-        (, Route memory route) = _live(channelId);
+        (Record storage record, Route memory route) = _live(channelId);
         _useLeave(Leave(route.payee, channelId, nonce, deadline), structHash, payeeSignature);
-        _closeAt(channelId, cumulativeAmount, voucherSignature, route);
+        _closeAt(record, route, channelId, cumulativeAmount, voucherSignature);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -149,7 +151,7 @@ abstract contract RelayedEscrow is EscrowMoves {
         _checkLeave(leave, _hashBatch(VoucherLib.SETTLE_MANY_TYPEHASH, token, rows, leave), payeeSignature);
         (paid, verdicts) = _settleRows(payee, token, rows);
         _useNonceIfAllLanded(leave, verdicts);
-        _payOut(token, payee, paid, new Refund[](0));
+        _payOut(token, payee, paid, new Closing[](0));
     }
 
     /// @inheritdoc IChannelEscrow
@@ -163,10 +165,10 @@ abstract contract RelayedEscrow is EscrowMoves {
     ) external lock returns (uint256 paid, Verdict[] memory verdicts) {
         Leave memory leave = Leave(payee, 0, nonce, deadline);
         _checkLeave(leave, _hashBatch(VoucherLib.CLOSE_MANY_TYPEHASH, token, rows, leave), payeeSignature);
-        Refund[] memory refunds;
-        (paid, verdicts, refunds) = _closeRows(payee, token, rows);
+        Closing[] memory closings;
+        (paid, verdicts, closings) = _closeRows(payee, token, rows);
         _useNonceIfAllLanded(leave, verdicts);
-        _payOut(token, payee, paid, refunds);
+        _payOut(token, payee, paid, closings);
     }
 
     /// @inheritdoc IRelayedEscrow

@@ -52,7 +52,7 @@ contract TopUpTest is EscrowTest {
     }
 
     function test_topUp_RevertWhen_TheSumOverflows() public {
-        escrow = newEscrow(address(token), type(uint120).max);
+        escrow = newEscrow(address(token), type(uint96).max);
         fund(payer, 1);
         bytes32 id = openChannel();
         uint256 sum = uint256(type(uint128).max) + DEPOSIT;

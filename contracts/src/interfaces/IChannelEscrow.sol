@@ -147,7 +147,7 @@ interface IChannelEscrow {
     /// @dev `readyAt` is 0 when no close was requested.
     error CloseNotReady(bytes32 channelId, uint256 readyAt);
     error TokenNotListed(address token);
-    /// @dev The constructor's refusal: cap zero or over 120 bits, no code at the address, listed twice, or too many tokens.
+    /// @dev The constructor's refusal: cap zero or over 96 bits, no code at the address, listed twice, or too many tokens.
     error InvalidTokenCap(address token, uint128 maxDeposit);
     error TransferFailed(address token, address counterparty, uint256 amount);
     /// @dev The token moved another amount than it was asked to (a fee on transfer, or a rebase in between).

@@ -31,9 +31,15 @@ library SignatureLib {
     /// @notice The account that made a 65-byte, low-s signature with v 27 or 28; zero for anything else.
     function recover(bytes32 hash, bytes calldata signature) internal pure returns (address) {
         if (signature.length != 65) return address(0);
-        bytes32 r = bytes32(signature[0:32]);
-        bytes32 s = bytes32(signature[32:64]);
-        uint8 v = uint8(signature[64]);
+        bytes32 r;
+        bytes32 s;
+        uint8 v;
+        // The length was checked; slices would check it three times more.
+        assembly ("memory-safe") {
+            r := calldataload(signature.offset)
+            s := calldataload(add(signature.offset, 0x20))
+            v := byte(0, calldataload(add(signature.offset, 0x40)))
+        }
         if (uint256(s) > S_MAX || (v != 27 && v != 28)) return address(0);
         return ecrecover(hash, v, r, s);
     }
