@@ -37,6 +37,7 @@ check: $(TOOLS) ## The fast checks: formats, lints, unit tests of the pure crate
 		'contracts-lint=script/lint-contracts' \
 		'abi=script/publish-abi --check' \
 		'vectors=script/write-vectors --check' \
+		'trees=script/check-trees' \
 		'pure=script/check-pure' \
 		'pure-tests=cargo test $(LOCKED) --package weir-core --package weir-protocol --lib' \
 		'invariants=script/check-invariants'
@@ -53,6 +54,7 @@ test: ## Everything that has to hold before a change lands; what CI runs
 		'contracts-lint=script/lint-contracts' \
 		'abi=script/publish-abi --check' \
 		'vectors=script/write-vectors --check' \
+		'trees=script/check-trees' \
 		'contracts=script/test-contracts' \
 		'gas=script/gas --check' \
 		'pure=script/check-pure' \

@@ -137,6 +137,19 @@ contract OpenTest is EscrowTest {
         newEscrow(address(token), 0);
     }
 
+    function test_ESC_2_constructor_RevertWhen_CapIsTooWide() public {
+        uint128 widest = type(uint96).max;
+        vm.expectRevert(
+            abi.encodeWithSelector(IChannelEscrow.InvalidTokenCap.selector, address(token), uint256(widest) + 1)
+        );
+        newEscrow(address(token), widest + 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IChannelEscrow.InvalidTokenCap.selector, address(token), type(uint128).max)
+        );
+        newEscrow(address(token), type(uint128).max);
+        assertEq(newEscrow(address(token), widest).maxDepositOf(address(token)), widest);
+    }
+
     function test_constructor_RevertWhen_TokenHasNoCode() public {
         vm.expectRevert(abi.encodeWithSelector(IChannelEscrow.InvalidTokenCap.selector, address(0xbeef), 5));
         newEscrow(address(0xbeef), 5);

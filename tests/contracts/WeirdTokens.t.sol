@@ -160,6 +160,34 @@ contract WeirdTokensTest is EscrowTest {
         calls[12] = abi.encodeCall(escrow.withdraw, (id));
     }
 
+    /// @dev What needs signatures of others, and what the payee grants: here the lock must be the first to answer.
+    function test_E3_reentryIsRefusedOnEveryRelayedFunction() public {
+        bytes32 id = openWeird();
+        IChannelEscrow.Row[] memory rows = new IChannelEscrow.Row[](0);
+        bytes[] memory calls = new bytes[](13);
+        calls[0] =
+            abi.encodeCall(escrow.openWithAuthorization, (payee, address(weird), 1, "re", signer, payer, 0, 0, 0, ""));
+        calls[1] = abi.encodeCall(escrow.topUpWithAuthorization, (id, 1, payer, "re", 0, 0, 0, ""));
+        calls[2] = abi.encodeCall(escrow.openWithPermit2, (payee, address(weird), 1, "re", signer, payer, 0, 0, ""));
+        calls[3] = abi.encodeCall(escrow.topUpWithPermit2, (id, 1, payer, 0, 0, ""));
+        calls[4] = abi.encodeCall(escrow.settleWithAuthorization, (id, 1, 0, 0, "", ""));
+        calls[5] = abi.encodeCall(escrow.closeWithAuthorization, (id, 1, 0, 0, "", ""));
+        calls[6] = abi.encodeCall(escrow.settleManyWithAuthorization, (payee, address(weird), rows, 0, 0, ""));
+        calls[7] = abi.encodeCall(escrow.closeManyWithAuthorization, (payee, address(weird), rows, 0, 0, ""));
+        calls[8] = abi.encodeCall(escrow.settleManyFor, (payee, address(weird), rows));
+        calls[9] = abi.encodeCall(escrow.closeManyFor, (payee, address(weird), rows));
+        calls[10] = abi.encodeCall(escrow.setOperator, (payer, IChannelEscrow.OperatorRights.Settle));
+        calls[11] = abi.encodeCall(escrow.cancelAuthorization, (id, 5));
+        calls[12] = abi.encodeCall(escrow.withdrawRefund, (address(weird), payer));
+        for (uint256 i = 0; i < calls.length; ++i) {
+            weird.setHook(address(escrow), calls[i]);
+            // forge-lint: disable-next-line(unsafe-typecast)
+            settle(id, uint128(i + 1));
+            assertFalse(weird.hookSucceeded(), string.concat("re-entered by call ", vm.toString(i)));
+            assertEq(bytes4(weird.hookAnswer()), IChannelEscrow.Reentered.selector);
+        }
+    }
+
     function test_E3_aPayerThatReentersFromItsRefundCannotDouble() public {
         bytes32 id = openWeird();
         requestClose(id);

@@ -23,6 +23,7 @@ contract WeirdToken {
     address public hookTarget;
     bytes public hookData;
     bool public hookSucceeded;
+    bytes public hookAnswer;
     uint256 public gasSeen;
 
     error Blocked(address account);
@@ -83,7 +84,7 @@ contract WeirdToken {
         }
         balanceOf[from] -= value;
         balanceOf[to] += value - feeOnTransfer + rebateOnTransfer;
-        if (hookTarget != address(0)) (hookSucceeded,) = hookTarget.call(hookData);
+        if (hookTarget != address(0)) (hookSucceeded, hookAnswer) = hookTarget.call(hookData);
         return true;
     }
 
