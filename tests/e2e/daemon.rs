@@ -182,11 +182,20 @@ impl Drop for Daemon {
 
 /// Sends a signal to one process.
 pub(crate) fn signal(process: u32, name: &str) {
+    kill(name, &process.to_string());
+}
+
+/// Sends a signal to every process of the group that this one leads.
+pub(crate) fn signal_group(leader: u32, name: &str) {
+    kill(name, &format!("-{leader}"));
+}
+
+fn kill(name: &str, target: &str) {
     let sent = Command::new("kill")
-        .args([format!("-{name}"), process.to_string()])
+        .args(["-s", name, "--", target])
         .status()
         .unwrap();
-    assert!(sent.success(), "no signal could be sent to {process}");
+    assert!(sent.success(), "no signal could be sent to {target}");
 }
 
 /// Waits until a process ends.

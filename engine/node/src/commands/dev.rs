@@ -14,8 +14,29 @@ use std::path::{Path, PathBuf};
 const VOUCHERS_PER_SECOND: u32 = 100_000;
 /// How long a story the printed and written URLs ask for.
 const STORY_TOKENS: u64 = 60;
-/// What npm installs to pay on a Tempo chain; later versions of viem refuse this mppx.
-const MPPX: &str = "mppx@0.11.0 viem@2.56.8";
+/// How to pay on a Tempo chain. Later versions of viem refuse this mppx. The limit of gas is there because anvil reckons
+/// the gas of a Tempo transaction without its calls.
+const PAY_WITH_MPPX: &str = r"pay for an answer with mppx (the key is worthless):
+
+npm install mppx@0.11.0 viem@2.56.8
+cat > pay.mjs <<'END'
+import { sessionLegacyManager } from 'mppx/client'
+import { createClient, http } from 'viem'
+import { privateKeyToAccount } from 'viem/accounts'
+import { fillTransaction } from 'viem/actions'
+import { tempoLocalnet } from 'viem/chains'
+
+const client = createClient({ chain: tempoLocalnet, transport: http('$RPC_URL') }).extend((client) => ({
+  fillTransaction: (request) => fillTransaction(client, { ...request, gas: 3_000_000n }),
+}))
+const account = privateKeyToAccount('$KEY')
+const session = sessionLegacyManager({ account, client, escrowContract: '$ESCROW', maxDeposit: '1' })
+const answer = await session.fetch('$PAID_URL')
+console.log(answer.status, await answer.text(), answer.receipt)
+console.log(await session.close())
+END
+node pay.mjs
+";
 
 /// Bring up a devnet, or run the demonstration on one
 ///
@@ -205,19 +226,17 @@ fn pay_with_weir(devnet: &Devnet, program: &str, key: &str) -> String {
 
 /// A whole script: what a stranger needs to pay from JavaScript.
 fn pay_with_mppx(devnet: &Devnet, key: &str) -> String {
-    format!(
-        "pay for an answer with mppx (the key is worthless): put this into pay.mjs, then npm install {MPPX} and \
-         node pay.mjs\n\n  import {{ sessionLegacyManager }} from 'mppx/client'\n  import {{ createClient, http }} \
-         from 'viem'\n  import {{ privateKeyToAccount }} from 'viem/accounts'\n  import {{ tempoLocalnet }} from \
-         'viem/chains'\n\n  const session = sessionLegacyManager({{\n    account: \
-         privateKeyToAccount('{key}'),\n    client: createClient({{ chain: tempoLocalnet, transport: \
-         http('{}') }}),\n    escrowContract: '{}',\n    maxDeposit: '1',\n  }})\n  const answer = await \
-         session.fetch('{}')\n  console.log(answer.status, await answer.text(), answer.receipt)\n  \
-         console.log(await session.close())\n",
-        devnet.rpc_url(),
-        devnet.deployed.escrow,
-        devnet.paid_url(),
-    )
+    let values = [
+        ("$KEY", key.to_owned()),
+        ("$RPC_URL", devnet.rpc_url().to_owned()),
+        ("$ESCROW", devnet.deployed.escrow.to_string()),
+        ("$PAID_URL", devnet.paid_url()),
+    ];
+    values
+        .into_iter()
+        .fold(PAY_WITH_MPPX.to_owned(), |text, (name, value)| {
+            text.replace(name, &value)
+        })
 }
 
 /// Written whole or not at all: whoever waits for the file never reads half of it.

@@ -34,7 +34,7 @@ pub const DEPOSIT_LARGE: Amount = Amount::new(80_000);
 pub const DEPOSIT_SMALL: Amount = Amount::new(40_000);
 /// The payee's key, beside the configuration.
 const PAYEE_KEY_FILE: &str = "payee-key";
-/// The least that a voucher for a story adds, in base units: ten tokens.
+/// The least that a voucher for a story adds on an evm chain, in base units: ten tokens.
 pub const STORY_VOUCHER_STEP: Amount = Amount::new(1_000);
 /// How long each transaction of the set-up may take.
 const SETUP: Duration = Duration::from_secs(60);
@@ -124,6 +124,7 @@ impl Devnet {
             .map_err(Failure::failed)?;
         let places = (chain.url(), upstream.url());
         let config = write_config(
+            network,
             files.path(),
             &deployed,
             (places.0, &places.1),
@@ -176,6 +177,7 @@ async fn mint_token(deployer: &Sender, payers: &[SecretKey]) -> Result<Address, 
 }
 
 fn write_config(
+    network: Network,
     folder: &Path,
     deployed: &Deployed,
     (rpc_url, upstream): (&str, &str),
@@ -188,9 +190,14 @@ fn write_config(
              suggested_deposit = \"{deposit}\"\n"
         )
     };
+    let least_step = match network {
+        Network::Evm => format!("min_voucher_delta = \"{STORY_VOUCHER_STEP}\"\n"),
+        // mppx's first voucher is of one unit, whatever the least step is.
+        Network::Tempo => String::new(),
+    };
     let story = format!(
         "[[route]]\npath = \"/v1/story\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"token\"\nmeter = \"event\"\n\
-         min_voucher_delta = \"{STORY_VOUCHER_STEP}\"\nsuggested_deposit = \"{DEPOSIT_SMALL}\"\n"
+         {least_step}suggested_deposit = \"{DEPOSIT_SMALL}\"\n"
     );
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\nrealm = \"weir-dev\"\ndata_dir = {:?}\n\
