@@ -6,9 +6,11 @@
 //! | `bad_input` | what is refused, how, and that it changes nothing |
 //! | `upstream_failures` | each way in which a service fails is charged or not charged exactly once |
 //! | `restart` | an orderly end, a second daemon, a chain that is away |
+//! | `metrics` | what Prometheus is told |
 //! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
 //! | `seller_vanished` | the deposit comes back without the seller |
 //! | `settle` | what the daemon takes on the chain, and when |
+//! | `tls` | payers that connect by TLS |
 //! | `demo` | the demonstration comes out even and leaves no process |
 //!
 //! Each test has a chain of its own, so that none waits for another's blocks or sees another's clock.
@@ -24,11 +26,13 @@ mod bad_input;
 mod daemon;
 mod demo;
 mod kill_nine;
+mod metrics;
 mod restart;
 mod seller_vanished;
 mod service;
 mod settle;
 mod streams;
+mod tls;
 mod upstream_failures;
 mod wallet;
 mod world;

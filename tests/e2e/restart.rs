@@ -152,7 +152,7 @@ async fn a_daemon_that_waits_for_its_chain_ends_when_told_to_and_when_the_chain_
     let (mut process, log) = Daemon::spawn(&waiting);
     until_logged(&log, "the chain cannot be reached").await;
     signal(process.id(), "HUP");
-    until_logged(&log, "the prices were read again").await;
+    until_logged(&log, "were read again").await;
     signal(process.id(), "TERM");
     assert!(ended(&mut process, Duration::from_secs(5)).await.success());
 

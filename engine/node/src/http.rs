@@ -1,13 +1,15 @@
 //! Serves HTTP with every wait bounded: a client that is slow to ask costs one connection for a few seconds
 //! (threat H4).
 
+use crate::tls::Tls;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -24,12 +26,13 @@ const PING: Duration = Duration::from_secs(20);
 /// Pause after a connection could not be accepted: usually no descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stopped` turns true, then lets the requests under way end.
+/// Serves until `stopped` turns true, then lets the requests under way end. With TLS, nothing else is spoken.
 ///
 /// # Errors
 /// None at present: what fails is one connection.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), String> {
@@ -52,27 +55,50 @@ pub async fn serve(
         };
         // Small answers are common here, and each waits for nobody.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let (server, watcher) = (server.clone(), under_way.watcher());
+        let attended = Attended {
+            server: server.clone(),
+            service: TowerToHyperService::new(router.clone()),
+            watcher: under_way.watcher(),
+        };
+        let tls = tls.clone();
         tokio::spawn(async move {
-            // The head's deadline runs from its first byte; until that comes, this one does.
-            let mut first = [0];
-            let first_byte =
-                tokio::time::timeout(Duration::from_secs(HEAD_SECONDS_MAX), stream.peek(&mut first));
-            if !matches!(first_byte.await, Ok(Ok(1))) {
-                return;
+            match tls {
+                None => attended.to(stream).await,
+                Some(tls) => {
+                    if let Some(stream) = tls.accept(stream).await {
+                        attended.to(stream).await;
+                    }
+                }
             }
-            let connection = server
-                .serve_connection(TokioIo::new(stream), service)
-                .into_owned();
-            let connection = watcher.watch(connection);
-            // A client that breaks off is no event.
-            let _ = connection.await;
             drop(turn);
         });
     }
     under_way.shutdown().await;
     Ok(())
+}
+
+/// One connection's service.
+struct Attended {
+    server: auto::Builder<TokioExecutor>,
+    service: TowerToHyperService<Router>,
+    watcher: Watcher,
+}
+
+impl Attended {
+    async fn to(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        // The head's deadline runs from its first byte; until that comes, this one does.
+        let mut stream = BufReader::new(stream);
+        let first_byte = tokio::time::timeout(Duration::from_secs(HEAD_SECONDS_MAX), stream.fill_buf()).await;
+        if !matches!(first_byte, Ok(Ok([_, ..]))) {
+            return;
+        }
+        let connection = self
+            .server
+            .serve_connection(TokioIo::new(stream), self.service)
+            .into_owned();
+        // A client that breaks off is no event.
+        let _ = self.watcher.watch(connection).await;
+    }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
@@ -103,7 +129,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let router = Router::new().route("/", get(|| async { "here" }));
-        let serving = tokio::spawn(serve(listener, router, stopped));
+        let serving = tokio::spawn(serve(listener, None, router, stopped));
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(said).await.unwrap();
         let began = Instant::now();

@@ -179,7 +179,8 @@ fn random_bytes() -> Result<[u8; SECRET_BYTES], KeyError> {
     Ok(bytes)
 }
 
-fn read_private(file: &Path) -> Result<String, KeyError> {
+/// Reads a secret's file, which its owner alone may read.
+pub(crate) fn read_private(file: &Path) -> Result<String, KeyError> {
     let failed = |source| KeyError::Io {
         file: file.to_owned(),
         source,

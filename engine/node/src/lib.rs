@@ -9,6 +9,8 @@
 //! | [`http`] | both listeners: every wait bounded, every connection counted |
 //! | [`operator`] | the API that the operator's commands speak to |
 //! | [`dev`] | a devnet: anvil and a sample service |
+//! | [`tls`] | the payers' listener's certificate |
+//! | [`metrics`] | what Prometheus is told |
 //! | [`table`], [`logging`] | what people and machines get to read |
 
 pub mod cli;
@@ -19,6 +21,8 @@ pub mod gateway;
 pub mod http;
 pub mod keys;
 pub mod logging;
+pub mod metrics;
 pub mod operator;
 pub mod serve;
 pub mod table;
+pub mod tls;

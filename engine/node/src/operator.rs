@@ -2,6 +2,7 @@
 
 use crate::gateway::Gateway;
 use crate::gateway::front::Front;
+use crate::metrics;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -49,18 +50,11 @@ pub struct ChannelView {
 
 impl From<&Channel> for ChannelView {
     fn from(channel: &Channel) -> Self {
-        let standing = match channel.standing() {
-            Standing::Live => "live",
-            Standing::Closing => "closing",
-            Standing::DrainOnly => "drain-only",
-            Standing::Frozen => "frozen",
-            Standing::Finalized => "finalized",
-        };
         Self {
             channel_id: channel.id().to_string(),
             payer: channel.terms().payer.to_string(),
             token: channel.terms().token.to_string(),
-            standing: standing.to_owned(),
+            standing: standing_name(channel.standing()).to_owned(),
             deposit: channel.chain().deposit,
             accepted: channel.accepted(),
             reserved: channel.reserved(),
@@ -71,6 +65,17 @@ impl From<&Channel> for ChannelView {
             capturing: channel.capture().map(|capture| capture.target),
             close_requested_at: channel.chain().close_requested_at,
         }
+    }
+}
+
+/// How operators read a standing.
+pub const fn standing_name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Live => "live",
+        Standing::Closing => "closing",
+        Standing::DrainOnly => "drain-only",
+        Standing::Frozen => "frozen",
+        Standing::Finalized => "finalized",
     }
 }
 
@@ -129,6 +134,7 @@ pub fn router(front: Front, token: Option<Arc<str>>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
     let operators = Router::new()
+        .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/channels", get(channels))
         .route("/v1/channels/{id}", get(channel))
@@ -210,7 +216,7 @@ async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failur
     let uncollected = channels.iter().try_fold(Amount::ZERO, |sum, channel| {
         sum.checked_add(channel.uncollected())
     });
-    let latency = gateway.latency();
+    let latency = gateway.metrics().latency();
     let Tally {
         transactions,
         channels: channels_settled,
@@ -230,11 +236,20 @@ async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failur
         channels_settled,
         gas_used,
         rows_skipped: skipped,
-        vouchers_accepted: gateway.vouchers(),
+        vouchers_accepted: gateway.metrics().vouchers(),
         payments: latency.count,
         accept_p50_us: latency.p50,
         accept_p99_us: latency.p99,
     }))
+}
+
+async fn metrics(State(operator): State<Operator>) -> Result<Response, Failure> {
+    let text = operator
+        .front
+        .metrics()
+        .tell(operator.front.gateway().ok())
+        .await?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn channels(State(operator): State<Operator>) -> Result<Json<Vec<ChannelView>>, Failure> {

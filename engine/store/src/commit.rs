@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::backend::{Backend, Why};
 use crate::queue::{Pending, Shared};
 use crate::row::address;
-use crate::{Health, Identity, Journal, Row, StoreFault, Table, Ticket, Visit};
+use crate::{CommitTally, Health, Identity, Journal, Row, StoreFault, Table, Ticket, Visit};
 
 /// How long one group may take at the disk before the store is poisoned: no waiter hangs on a dead disk, and not
 /// on a write error that the database forgets to report to the thread that waits for it.
@@ -137,6 +137,10 @@ impl<B: Backend> Journal for GroupCommit<B> {
 
     fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    fn tally(&self) -> CommitTally {
+        self.shared.tally()
     }
 
     fn identity(&self) -> Identity {

@@ -41,6 +41,7 @@ pub fn rows(journal: &dyn Journal, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
 pub fn reopen_sees_what_was_acknowledged(open: Open<'_>) {
     let journal = open();
     let identity = journal.identity();
+    let before = journal.tally();
     put(journal.as_ref(), Table::Channels, b"kept", b"1");
     put(journal.as_ref(), Table::Channels, b"gone", b"2");
     put(journal.as_ref(), Table::Attempts, b"kept", b"3");
@@ -49,6 +50,8 @@ pub fn reopen_sees_what_was_acknowledged(open: Open<'_>) {
         .unwrap()
         .wait_with(())
         .unwrap();
+    let tally = journal.tally();
+    assert_eq!((tally.groups - before.groups, tally.rows - before.rows), (4, 4));
     journal.close().unwrap();
     drop(journal);
     let journal = open();

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{Identity, Row, StoreFault, Table, Ticket};
 
@@ -20,6 +21,17 @@ pub enum Health {
     },
     /// It was closed.
     Closed,
+}
+
+/// What a journal has made durable since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitTally {
+    /// Groups of rows, one sync each.
+    pub groups: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Time that writing and syncing them took.
+    pub busy: Duration,
 }
 
 /// A durable, ordered journal of rows.
@@ -56,6 +68,11 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Whether the store still takes rows.
     fn health(&self) -> Health;
+
+    /// What was made durable since the start.
+    fn tally(&self) -> CommitTally {
+        CommitTally::default()
+    }
 
     /// Format, birth and id of the store.
     fn identity(&self) -> Identity;

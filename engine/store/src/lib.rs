@@ -46,6 +46,6 @@ pub use commit::COMMIT_SECONDS_MAX;
 pub use durable::{Durable, Ticket};
 pub use error::StoreFault;
 pub use identity::{Birth, FORMAT_NEWEST, Identity};
-pub use journal::{Health, Journal, Visit};
+pub use journal::{CommitTally, Health, Journal, Visit};
 pub use queue::{GROUP_BYTES_MAX, GROUP_ROWS_MAX, QUEUE_BYTES_MAX, QUEUE_ROWS_MAX};
 pub use row::{KEY_BYTES_MAX, Row, Table, VALUE_BYTES_MAX};

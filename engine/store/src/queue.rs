@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::row::{address, weight};
-use crate::{Health, KEY_BYTES_MAX, Row, StoreFault, Table, VALUE_BYTES_MAX, identity};
+use crate::{CommitTally, Health, KEY_BYTES_MAX, Row, StoreFault, Table, VALUE_BYTES_MAX, identity};
 
 /// The most rows in one group, and so in one submission.
 pub const GROUP_ROWS_MAX: usize = 1024;
@@ -68,6 +68,7 @@ struct State {
     submitted: u64,
     durable: u64,
     tickets: u64,
+    tally: CommitTally,
     /// By sequence number and ticket.
     waiters: BTreeMap<(u64, u64), Waker>,
     poison: Option<Arc<str>>,
@@ -177,13 +178,21 @@ impl Shared {
             return;
         }
         state.durable = group.sequence;
-        state.committing = None;
+        let took = state.committing.take().map(|(_, since)| since.elapsed());
+        state.tally.groups += 1;
+        state.tally.rows += group.rows.len() as u64;
+        state.tally.busy += took.unwrap_or_default();
         state.rows -= group.rows.len();
         state.bytes -= group.bytes;
         let later = state.waiters.split_off(&(group.sequence + 1, 0));
         let resolved = std::mem::replace(&mut state.waiters, later);
         drop(state);
         resolved.into_values().for_each(Waker::wake);
+    }
+
+    /// What was acknowledged so far.
+    pub(crate) fn tally(&self) -> CommitTally {
+        self.lock().tally
     }
 
     /// Fails every waiter and everything to come. The first reason stays.

@@ -1,6 +1,7 @@
 //! `weir check-config`.
 
 use super::Failure;
+use super::pay::note;
 use crate::config::{self, Config};
 use crate::table::Output;
 use serde_json::json;
@@ -31,8 +32,12 @@ impl CheckConfig {
         let config = Config::read(&self.config)?;
         let recipient = config.check_files()?.address();
         if output.json {
-            output.json(&json!({ "recipient": recipient, "config": config }));
+            let warnings = &config.warnings;
+            output.json(&json!({ "recipient": recipient, "config": config, "warnings": warnings }));
             return Ok(());
+        }
+        for warning in &config.warnings {
+            note(&format!("warning: {warning}"));
         }
         let text = toml::to_string(&config).map_err(Failure::failed)?;
         output.text(&format!(

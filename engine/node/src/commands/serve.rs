@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Take payments in front of a service
 ///
 /// Answers requests that carry no payment with 402 and a challenge, checks and writes down the voucher of those that
-/// do, hands them to the upstream, and collects on-chain. Prices are read again on SIGHUP; SIGINT and SIGTERM end it
+/// do, hands them to the upstream, and collects on-chain. Prices and the certificate are read again on SIGHUP; SIGINT and SIGTERM end it
 /// when the requests under way are done, a second one at once.
 ///
 /// Examples:
@@ -45,13 +45,16 @@ impl Serve {
     /// The daemon could not start, or a part failed that it cannot do without.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
         let config = Config::read(&self.config)?;
+        for warning in &config.warnings {
+            tracing::warn!(%warning, "the configuration is good, but");
+        }
         let mut ended = Ended::listen(self.until_stdin_closes)?;
         let mut reload = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let opened = serve::open(&config).await?;
-        let front = opened.front();
-        let reread = || match serve::reload(&front, &self.config) {
-            Ok(()) => tracing::info!("the prices were read again; challenges that are out keep theirs"),
-            Err(errors) => tracing::error!(%errors, "the prices stay as they were"),
+        let reloads = opened.reloads();
+        let reread = || match reloads.read(&self.config) {
+            Ok(()) => tracing::info!("prices and certificate were read again; what is out keeps what it has"),
+            Err(errors) => tracing::error!(%errors, "prices and certificate stay as they were"),
         };
         let mut starting = pin!(opened.start(&config));
         let running = loop {
@@ -141,9 +144,14 @@ fn announce(config: &Config, running: &Running, output: Output) {
             "charges were open when the last run ended; they count as delivered"
         );
     }
+    let scheme = if config.server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     if output.json {
         output.json(&json!({
-            "gateway": format!("http://{}", running.gateway),
+            "gateway": format!("{scheme}://{}", running.gateway),
             "operator": format!("http://{}", running.operator),
             "channels": channels,
             "charges_committed": charges_committed,

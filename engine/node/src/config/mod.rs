@@ -48,12 +48,15 @@ pub struct Config {
     /// What is sold; the first that fits a request counts. Never empty.
     #[serde(rename = "route")]
     pub routes: Vec<Route>,
+    /// What is allowed and probably not meant.
+    #[serde(skip)]
+    pub warnings: Vec<Problem>,
 }
 
 /// `[server]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Server {
-    /// Where payers connect. Loopback, unless a TLS proxy stands in front.
+    /// Where payers connect. Loopback, unless they connect by TLS.
     pub listen: SocketAddr,
     /// The service that is sold.
     pub upstream: UpstreamUrl,
@@ -61,6 +64,9 @@ pub struct Server {
     pub realm: String,
     /// Where the books are kept.
     pub data_dir: PathBuf,
+    /// The certificate with which payers are served, when this listener speaks TLS itself.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Whether a proxy in front of the listener speaks TLS with payers.
     pub behind_tls_proxy: bool,
     /// Vouchers that one channel may send per second.
@@ -77,6 +83,17 @@ pub struct Server {
     /// The secret before the current one: its challenges stay good until they expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_secret_file: Option<PathBuf>,
+}
+
+/// `server.tls_cert_file` and `server.tls_key_file`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tls {
+    /// The chain in PEM, the server's own certificate first.
+    #[serde(rename = "tls_cert_file")]
+    pub cert_file: PathBuf,
+    /// Its private key in PEM.
+    #[serde(rename = "tls_key_file")]
+    pub key_file: PathBuf,
 }
 
 /// `[operator]`
@@ -199,8 +216,9 @@ impl Config {
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigErrors> {
         let findings = Findings::new(file, text);
         let config = findings.parse().and_then(|root| sections::config(root, file));
-        match (config, findings.into_errors()) {
-            (Some(config), None) => Ok(config),
+        let (errors, warnings) = findings.into_errors_and_warnings();
+        match (config, errors) {
+            (Some(config), None) => Ok(Self { warnings, ..config }),
             (_, Some(errors)) => Err(errors),
             (None, None) => Err(ConfigErrors::one(file, "", "cannot be read")),
         }

@@ -18,6 +18,7 @@ pub(super) struct Findings<'i> {
     file: &'i Path,
     text: &'i str,
     found: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
 }
 
 impl<'i> Findings<'i> {
@@ -26,6 +27,7 @@ impl<'i> Findings<'i> {
             file,
             text,
             found: RefCell::default(),
+            warnings: RefCell::default(),
         }
     }
 
@@ -35,13 +37,16 @@ impl<'i> Findings<'i> {
     }
 
     pub(super) fn add(&self, key: &str, line: Option<usize>, reason: impl Display) {
-        let problem = Problem {
+        self.found.borrow_mut().push(self.problem(key, line, reason));
+    }
+
+    fn problem(&self, key: &str, line: Option<usize>, reason: impl Display) -> Problem {
+        Problem {
             file: self.file.to_owned(),
             line,
             key: key.to_owned(),
             reason: reason.to_string(),
-        };
-        self.found.borrow_mut().push(problem);
+        }
     }
 
     fn line(&self, span: &Range<usize>) -> usize {
@@ -62,10 +67,11 @@ impl<'i> Findings<'i> {
     }
 
     /// What was found; the file's order, not the order of the checks.
-    pub(super) fn into_errors(self) -> Option<ConfigErrors> {
-        let mut found = self.found.into_inner();
+    pub(super) fn into_errors_and_warnings(self) -> (Option<ConfigErrors>, Vec<Problem>) {
+        let (mut found, mut warnings) = (self.found.into_inner(), self.warnings.into_inner());
         found.sort_by_key(|problem| problem.line);
-        (!found.is_empty()).then_some(ConfigErrors(found))
+        warnings.sort_by_key(|warning| warning.line);
+        ((!found.is_empty()).then_some(ConfigErrors(found)), warnings)
     }
 }
 
@@ -107,8 +113,17 @@ impl<'f, 'i> Section<'f, 'i> {
 
     /// Notes that a key's value won't do.
     pub(super) fn refuse(&self, key: &'static str, reason: impl Display) {
-        let line = self.asked.get(key).copied().flatten().or(self.line);
-        self.findings.add(&self.path(key), line, reason);
+        self.findings.add(&self.path(key), self.line_of(key), reason);
+    }
+
+    /// Notes that a key's value will do, and is probably not what was meant.
+    pub(super) fn warn(&self, key: &'static str, reason: impl Display) {
+        let warning = self.findings.problem(&self.path(key), self.line_of(key), reason);
+        self.findings.warnings.borrow_mut().push(warning);
+    }
+
+    fn line_of(&self, key: &str) -> Option<usize> {
+        self.asked.get(key).copied().flatten().or(self.line)
     }
 
     /// Whether the key is in the file, of whatever value.
@@ -165,7 +180,20 @@ impl<'f, 'i> Section<'f, 'i> {
     /// An address that has to be there. The zero address stands for nobody.
     pub(super) fn address(&mut self, key: &'static str) -> Option<Address> {
         let text: String = self.required(key)?;
+        let is_mixed = |digits: &str| {
+            let has = |of: fn(&char) -> bool| digits.chars().any(|letter| of(&letter));
+            has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase)
+        };
         match text.parse::<Address>() {
+            // EIP-55: letters of both cases carry a checksum. One that fails is a slip of the pen, and money.
+            Ok(address) if is_mixed(text.get(2..).unwrap_or_default()) && address.to_string() != text => {
+                self.refuse(
+                    key,
+                    "has letters of both cases, and they are not its checksum (EIP-55): compare it with its source, \
+                     digit by digit",
+                );
+                None
+            }
             Ok(address) if text.starts_with("0x") && !address.is_zero() => Some(address),
             _ => {
                 self.refuse(

@@ -57,6 +57,12 @@ fn path(section: &mut Section<'_, '_>) -> Option<String> {
     } else if path.len() > limits::TEXT_BYTES_MAX {
         "is longer than 200 bytes"
     } else {
+        if let Some(segment) = path.split('/').find(|segment| is_placeholder(segment)) {
+            section.warn(
+                "path",
+                format_args!("has {segment}, which stands for itself: the only pattern is /* at the end"),
+            );
+        }
         return Some(path);
     };
     section.refuse("path", reason);
@@ -97,6 +103,7 @@ fn price(section: &mut Section<'_, '_>) -> Option<Price> {
         }
         return Some(Price::Free { free });
     }
+    warn(section, &paid);
     if !section.has("price") {
         section.refuse("price", "is missing: give a price in base units, or free = true");
     }
@@ -139,6 +146,29 @@ fn price(section: &mut Section<'_, '_>) -> Option<Price> {
         );
     }
     price.map(|_| Price::Paid(paid))
+}
+
+/// What is allowed and probably not meant.
+fn warn(section: &Section<'_, '_>, paid: &Paid) {
+    if paid.meter == Meter::Event && !section.has("methods") {
+        section.warn(
+            "meter",
+            "is event, and the route serves all methods: a POST with a query or a body then buys a stream of its own \
+             instead of bringing a voucher; write methods = [\"GET\"]",
+        );
+    }
+    let deposit = paid.suggested_deposit.map(Cumulative::base_units);
+    if deposit.is_some_and(|deposit| paid.min_voucher_delta.base_units() > deposit) {
+        section.warn(
+            "min_voucher_delta",
+            "is above suggested_deposit: who locks what is suggested can never send a voucher",
+        );
+    }
+}
+
+/// Whether a segment of a path looks like a name for whatever stands there.
+fn is_placeholder(segment: &str) -> bool {
+    segment.starts_with(':') || segment.contains('{') || segment.contains('}')
 }
 
 /// Whether every request of the later route is taken by the earlier one.

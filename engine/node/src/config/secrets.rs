@@ -2,7 +2,10 @@
 
 use super::{Config, ConfigErrors, PAYEE_KEY_VARIABLE, Problem};
 use crate::keys::{self, KeyError, SecretKey};
+use crate::tls::{TlsFault, TlsFiles};
 use std::path::Path;
+use std::sync::Arc;
+use tokio_rustls::rustls;
 
 impl Config {
     /// The payee's key, from the configured file or else from the environment.
@@ -59,6 +62,22 @@ impl Config {
         token.map_err(|error| self.blame("operator.token_file", error))
     }
 
+    /// The certificate that payers are served with.
+    ///
+    /// # Errors
+    /// A file can't be read, holds something else, or others may read the key.
+    pub fn tls(&self) -> Result<Option<Arc<rustls::ServerConfig>>, ConfigErrors> {
+        let Some(tls) = &self.server.tls else {
+            return Ok(None);
+        };
+        let files = TlsFiles {
+            cert: tls.cert_file.clone(),
+            key: tls.key_file.clone(),
+        };
+        let blame = |fault: TlsFault| ConfigErrors::one(&self.file, fault.config_key(), fault);
+        files.read().map(Some).map_err(blame)
+    }
+
     /// Opens every file that the configuration names, changes nothing, and gives the payee's key.
     ///
     /// # Errors
@@ -87,6 +106,7 @@ impl Config {
                 .into_iter()
                 .flat_map(|errors| errors.0),
         );
+        problems.extend(self.tls().err().into_iter().flat_map(|errors| errors.0));
         match key {
             Ok(key) if problems.is_empty() => Ok(key),
             Ok(_) => Err(ConfigErrors(problems)),

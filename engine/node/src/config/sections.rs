@@ -1,7 +1,7 @@
 //! The sections of the file and the rules within and between them.
 
 use super::read::Section;
-use super::{Chain, Config, Cors, Operator, Origin, Server, Settle, limits, routes};
+use super::{Chain, Config, Cors, Operator, Origin, Server, Settle, Tls, limits, routes};
 use std::path::Path;
 use weir_core::Amount;
 use weir_core::terms::EVM_DOMAIN_NAME;
@@ -26,6 +26,7 @@ pub(super) fn config(mut root: Section<'_, '_>, file: &Path) -> Option<Config> {
         settle,
         cors,
         routes,
+        warnings: Vec::new(),
     })
 }
 
@@ -37,6 +38,7 @@ fn server(section: &mut Section<'_, '_>) -> Option<Server> {
     let data_dir = section
         .file("data_dir")
         .unwrap_or_else(|| section.beside(limits::DATA_DIR));
+    let tls = tls(section);
     let behind_tls_proxy = section.or("behind_tls_proxy", false);
     let rate = section.number(
         "vouchers_per_second",
@@ -53,11 +55,11 @@ fn server(section: &mut Section<'_, '_>) -> Option<Server> {
     let previous_secret_file = section.file("previous_secret_file");
     let secret_file_is_default = chosen_secret.is_none();
     let secret_file = chosen_secret.unwrap_or_else(|| data_dir.join(limits::SECRET_FILE));
-    if !listen.ip().is_loopback() && !behind_tls_proxy {
+    if !listen.ip().is_loopback() && tls.is_none() && !behind_tls_proxy {
         section.refuse(
             "listen",
-            "is not a loopback address, and vouchers must not travel in plaintext: put a TLS proxy in front and set \
-             behind_tls_proxy = true",
+            "is not a loopback address, and vouchers must not travel in plaintext: give tls_cert_file and \
+             tls_key_file, or put a TLS proxy in front and set behind_tls_proxy = true",
         );
     }
     if previous_secret_file.as_ref() == Some(&secret_file) {
@@ -68,6 +70,7 @@ fn server(section: &mut Section<'_, '_>) -> Option<Server> {
         upstream: upstream?,
         realm,
         data_dir,
+        tls,
         behind_tls_proxy,
         vouchers_per_second: u32::try_from(rate).unwrap_or(u32::MAX),
         upstream_timeout_seconds,
@@ -76,6 +79,22 @@ fn server(section: &mut Section<'_, '_>) -> Option<Server> {
         secret_file_is_default,
         previous_secret_file,
     })
+}
+
+fn tls(section: &mut Section<'_, '_>) -> Option<Tls> {
+    let files = (section.file("tls_cert_file"), section.file("tls_key_file"));
+    match files {
+        (Some(cert_file), Some(key_file)) => Some(Tls { cert_file, key_file }),
+        (None, None) => None,
+        (Some(_), None) => {
+            section.refuse("tls_key_file", "is missing: tls_cert_file needs its key");
+            None
+        }
+        (None, Some(_)) => {
+            section.refuse("tls_cert_file", "is missing: tls_key_file needs its certificate");
+            None
+        }
+    }
 }
 
 fn realm(section: &mut Section<'_, '_>) -> String {

@@ -120,6 +120,75 @@ fn everything_wrong_is_told_at_once_in_the_files_order() {
 }
 
 #[test]
+fn what_is_probably_not_meant_is_a_warning() {
+    assert_eq!(parse(EXAMPLE).unwrap().warnings, []);
+    for (lines, key, why) in [
+        (
+            "path = \"/users/{id}\"\nprice = \"1\"",
+            "route[1].path",
+            "{id}, which stands for itself",
+        ),
+        (
+            "path = \"/users/:id/x\"\nfree = true",
+            "route[1].path",
+            ":id, which stands for itself",
+        ),
+        (
+            "path = \"/s\"\nprice = \"1\"\nmeter = \"event\"",
+            "route[1].meter",
+            "methods = [\"GET\"]",
+        ),
+        (
+            "path = \"/s\"\nprice = \"1\"\nsuggested_deposit = \"9\"\nmin_voucher_delta = \"10\"",
+            "route[1].min_voucher_delta",
+            "above suggested_deposit",
+        ),
+    ] {
+        let config = parse(&with("[[route]]", &format!("[[route]]\n{lines}"))).unwrap();
+        let [warning] = config.warnings.as_slice() else {
+            panic!("{lines}: {:?}", config.warnings);
+        };
+        assert_eq!(warning.key, key);
+        assert!(
+            warning.line.is_some() && warning.reason.contains(why),
+            "{warning}"
+        );
+    }
+}
+
+#[test]
+fn an_address_in_both_cases_carries_its_checksum() {
+    let lower = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
+    let right = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
+    for good in [
+        lower.to_owned(),
+        right.to_owned(),
+        format!("0x{}", lower[2..].to_uppercase()),
+    ] {
+        assert!(parse(&GOOD.replace(lower, &good)).is_ok(), "{good}");
+    }
+    let slip = right.replace("aa3", "aa4");
+    let errors = parse(&GOOD.replace(lower, &slip)).unwrap_err();
+    assert_eq!(errors.0[0].key, "chain.escrow");
+    assert!(errors.to_string().contains("EIP-55"), "{errors}");
+}
+
+#[test]
+fn a_listener_with_a_certificate_may_be_public() {
+    let tls = "listen = \"0.0.0.0:8402\"\ntls_cert_file = \"cert.pem\"\ntls_key_file = \"key.pem\"";
+    let config = parse(&with("[server]", tls)).unwrap();
+    let files = config.server.tls.unwrap();
+    assert_eq!(files.cert_file, Path::new("/etc/weir/cert.pem"));
+    for (half, missing) in [
+        ("tls_cert_file = \"c\"", "server.tls_key_file"),
+        ("tls_key_file = \"k\"", "server.tls_cert_file"),
+    ] {
+        let errors = parse(&with("[server]", half)).unwrap_err();
+        assert_eq!(errors.0[0].key, missing);
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_refused_with_its_line() {
     let errors = parse("[server]\nlisten = \n").unwrap_err();
     assert_eq!(errors.0[0].line, Some(2));

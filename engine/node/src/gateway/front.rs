@@ -6,6 +6,7 @@ use crate::gateway::proxy::{RequestBody, Upstream};
 use crate::gateway::route::Routes;
 use crate::gateway::streams::Stage;
 use crate::gateway::{Gateway, has_body};
+use crate::metrics::Metrics;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
@@ -36,6 +37,8 @@ pub struct Parts {
     pub body_bytes_max: usize,
     /// Web pages that may call from a browser.
     pub cors: Option<CorsLayer>,
+    /// Counts and measures.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The front. Cheap to clone; all clones are one.
@@ -51,6 +54,7 @@ struct Inner {
     body_bytes_max: usize,
     cors: Option<CorsLayer>,
     gateway: OnceLock<Gateway>,
+    metrics: Arc<Metrics>,
     waits_for: RwLock<String>,
     /// Each request under way holds a clone, until its answer is out.
     under_way: Arc<()>,
@@ -70,6 +74,7 @@ impl Front {
                 upstream: parts.upstream,
                 body_bytes_max: parts.body_bytes_max,
                 cors: parts.cors,
+                metrics: parts.metrics,
                 gateway: OnceLock::new(),
                 waits_for: RwLock::new("it has not been asked yet".to_owned()),
                 under_way: Arc::new(()),
@@ -104,6 +109,11 @@ impl Front {
                 .unwrap_or_else(PoisonError::into_inner);
             Waits(why.clone())
         })
+    }
+
+    /// Counts and measures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
     }
 
     /// The service behind.

@@ -13,16 +13,15 @@ pub mod stream;
 pub mod streams;
 
 use crate::gateway::answer::Denied;
-use crate::gateway::latency::{Latency, Percentiles};
 use crate::gateway::offer::Offers;
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Price, Route};
 use crate::gateway::streams::Streams;
+use crate::metrics::Metrics;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Response, header};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 use weir_core::ChannelId;
 use weir_protocol::Credential;
@@ -48,10 +47,8 @@ pub struct Inner {
     pub offers: Offers,
     /// The service behind.
     pub upstream: Upstream,
-    /// How long accepting a payment takes.
-    pub latency: Latency,
-    /// Vouchers taken since the start.
-    pub vouchers: AtomicU64,
+    /// Counts and measures.
+    pub metrics: Arc<Metrics>,
     /// Turns at looking a transaction up.
     pub looks: Semaphore,
     /// The streams that are sold by the event now.
@@ -87,14 +84,9 @@ impl Gateway {
         &self.inner.streams
     }
 
-    /// How long payments took so far.
-    pub fn latency(&self) -> Percentiles {
-        self.inner.latency.percentiles()
-    }
-
-    /// Vouchers taken since the start.
-    pub fn vouchers(&self) -> u64 {
-        self.inner.vouchers.load(Ordering::Relaxed)
+    /// Counts and measures.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
     }
 
     /// Whether something can be sold now.
@@ -136,7 +128,10 @@ impl Gateway {
         }
         let now = self.inner.till.clock().now();
         match self.inner.offers.challenge(route, price, digest, now) {
-            Ok(challenge) => denied.into_response(Some(challenge)),
+            Ok(challenge) => {
+                self.inner.metrics.challenged();
+                denied.into_response(Some(challenge))
+            }
             Err(fault) => {
                 tracing::error!(%fault, route = route.path, "no challenge could be made");
                 Denied::from(Problem::blank(
@@ -160,7 +155,11 @@ impl Gateway {
                 let denied = Denied::of_type(ProblemType::PaymentRequired, "this resource is paid for");
                 return self.deny(denied, route, price, None);
             }
-            Err(error) => return self.deny(Problem::from(&error).into(), route, price, None),
+            Err(error) => {
+                let problem = Problem::from(&error);
+                self.inner.metrics.refused(&problem);
+                return self.deny(problem.into(), route, price, None);
+            }
         };
         match self.pay(request, credential, route).await {
             Ok(mut response) => {
@@ -171,7 +170,10 @@ impl Gateway {
                 }
                 response
             }
-            Err(denied) => self.deny(denied, route, price, None),
+            Err(denied) => {
+                self.inner.metrics.refused(&denied.problem);
+                self.deny(denied, route, price, None)
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use alloy_primitives::B256;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, Response};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
@@ -190,7 +189,7 @@ impl Gateway {
         opens: bool,
     ) -> Result<Response<Body>, Denied> {
         let paid = self.inner.till.pay(voucher, visit.order).await?;
-        self.inner.vouchers.fetch_add(1, Ordering::Relaxed);
+        self.inner.metrics.voucher_accepted();
         match paid {
             Paid::Sale(sale, opening) => self.deliver(visit, (sale, opening)).await,
             Paid::Accepted(answer) => Ok(managed(&visit.paper, &answer)),
@@ -228,6 +227,7 @@ impl Gateway {
         let sent = RequestBody::default();
         if sale.charge_on() == ChargeOn::Always {
             let (answer, delivery) = sale.commit().await?;
+            self.inner.metrics.sold();
             let mut response = match self.inner.upstream.send(request, &facts, &sent).await {
                 Ok(response) => response
                     .map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent))),
@@ -237,7 +237,7 @@ impl Gateway {
                 }
             };
             paper.stamp(&mut response, &answer);
-            self.inner.latency.record(began.elapsed());
+            self.inner.metrics.paid(began.elapsed());
             return Ok(response);
         }
         let response = match self.inner.upstream.send(request, &facts, &sent).await {
@@ -257,14 +257,15 @@ impl Gateway {
             .as_ref()
             .is_some_and(|price| price.meter == Meter::Event);
         if by_the_event && is_success(response.status()) && is_events(response.headers()) {
-            self.inner.latency.record(began.elapsed());
+            self.inner.metrics.paid(began.elapsed());
             return Ok(Metered::sell(self.clone(), response, paper, (sale, opening)));
         }
         let (answer, delivery) = sale.commit().await?;
+        self.inner.metrics.sold();
         let mut response =
             response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent)));
         paper.stamp(&mut response, &answer);
-        self.inner.latency.record(began.elapsed());
+        self.inner.metrics.paid(began.elapsed());
         Ok(response)
     }
 

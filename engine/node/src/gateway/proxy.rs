@@ -1,5 +1,6 @@
 //! Hands a request to the upstream and its answer back, both as streams.
 
+use crate::metrics::Metrics;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header};
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -47,6 +48,15 @@ pub enum UpstreamFault {
 }
 
 impl UpstreamFault {
+    /// How it is counted.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::TimedOut(_) => "timed_out",
+            Self::Path => "path",
+        }
+    }
+
     /// What the payer is answered with.
     pub const fn status(&self) -> StatusCode {
         match self {
@@ -58,12 +68,13 @@ impl UpstreamFault {
 }
 
 /// The upstream behind the gateway.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Upstream {
     client: reqwest::Client,
     base: String,
     base_path: String,
     timeout: Duration,
+    metrics: Arc<Metrics>,
 }
 
 impl Upstream {
@@ -71,7 +82,7 @@ impl Upstream {
     ///
     /// # Errors
     /// The HTTP client cannot be set up.
-    pub fn new(base: &str, timeout: Duration) -> Result<Self, reqwest::Error> {
+    pub fn new(base: &str, timeout: Duration, metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -85,11 +96,25 @@ impl Upstream {
             base,
             base_path,
             timeout,
+            metrics,
         })
     }
 
     /// Sends a request on; the answer's body is still on its way when this returns.
+    ///
+    /// # Errors
+    /// [`UpstreamFault`], which is counted.
     pub async fn send(
+        &self,
+        request: Request<Body>,
+        facts: &[(HeaderName, String)],
+        sent: &RequestBody,
+    ) -> Result<Response<Body>, UpstreamFault> {
+        let answer = self.ask(request, facts, sent).await;
+        answer.inspect_err(|fault| self.metrics.upstream_failed(fault.kind()))
+    }
+
+    async fn ask(
         &self,
         request: Request<Body>,
         facts: &[(HeaderName, String)],

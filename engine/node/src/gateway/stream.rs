@@ -189,12 +189,16 @@ impl Metered {
         if let Some(sale) = self.first.take() {
             let (answer, delivery) = sale.commit().await.map_err(Over::Refused)?;
             delivery.finish();
+            self.gateway.metrics().sold();
             return Ok(answer);
         }
         let till = self.gateway.till().clone();
         loop {
             match till.charge(self.channel, self.price).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.gateway.metrics().unit_sold();
+                    return Ok(answer);
+                }
                 Err(No::Refused(Refusal::InsufficientBalance { required, accepted })) => {
                     self.ask_for(required, accepted).await?;
                 }

@@ -10,17 +10,16 @@ mod setup;
 
 use crate::config::{Config, ConfigErrors};
 use crate::gateway::front::Front;
-use crate::gateway::latency::Latency;
 use crate::gateway::offer::{Offers, Seller};
 use crate::gateway::streams::Streams;
 use crate::gateway::{self, Gateway};
 use crate::keys::SecretKey;
+use crate::tls::Tls;
 use crate::{http, operator};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -86,6 +85,7 @@ pub enum ServeFault {
 pub struct Opened {
     front: Front,
     addresses: (SocketAddr, SocketAddr),
+    tls: Option<Tls>,
     key: SecretKey,
     rail: &'static dyn Rail,
     secrets: Secrets,
@@ -127,6 +127,7 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
         ))
     })?;
     let token = config.operator_token()?.map(Arc::from);
+    let tls = config.tls()?.map(Tls::new);
     let gateway = listen("server.listen", config.server.listen).await?;
     let operator = listen("operator.listen", config.operator.listen).await?;
     let addresses = (local(&gateway)?, local(&operator)?);
@@ -139,15 +140,21 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
         fail: watch::Sender::new(None),
         tasks: Vec::new(),
     };
-    let payers = http::serve(gateway, front.clone().router(), parts.stop.subscribe());
+    let payers = http::serve(
+        gateway,
+        tls.clone(),
+        front.clone().router(),
+        parts.stop.subscribe(),
+    );
     parts.supervise("the gateway", payers);
     let operators = operator::router(front.clone(), token);
-    let operators = http::serve(operator, operators, parts.stop.subscribe());
+    let operators = http::serve(operator, None, operators, parts.stop.subscribe());
     parts.supervise("the operator's API", operators);
     tracing::info!(gateway = %addresses.0, operator = %addresses.1, "listening");
     Ok(Opened {
         front,
         addresses,
+        tls,
         key,
         rail,
         secrets,
@@ -158,9 +165,12 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
 }
 
 impl Opened {
-    /// What takes the prices when they are read again.
-    pub fn front(&self) -> Front {
-        self.front.clone()
+    /// What is replaced when the configuration is read again.
+    pub fn reloads(&self) -> Reloads {
+        Reloads {
+            front: self.front.clone(),
+            tls: self.tls.clone(),
+        }
     }
 
     /// Waits for the chain, however long it takes, and begins to sell.
@@ -217,8 +227,7 @@ impl Opened {
             evidence: onchain,
             offers: Offers::new(seller, self.secrets),
             upstream: self.front.upstream().clone(),
-            latency: Latency::default(),
-            vouchers: AtomicU64::new(0),
+            metrics: Arc::clone(self.front.metrics()),
             looks: Semaphore::new(gateway::LOOKS_MAX),
             streams: Streams::default(),
         }));
@@ -240,13 +249,29 @@ impl Opened {
     }
 }
 
-/// Reads the prices again. Challenges that are out keep theirs.
-///
-/// # Errors
-/// What is wrong with the file; nothing has changed then.
-pub fn reload(front: &Front, file: &Path) -> Result<(), ConfigErrors> {
-    front.replace_routes(setup::routes(&Config::read(file)?));
-    Ok(())
+/// What is replaced while the daemon runs.
+pub struct Reloads {
+    front: Front,
+    tls: Option<Tls>,
+}
+
+impl Reloads {
+    /// Reads the prices and the certificate again. Challenges that are out keep their price, connections that are open
+    /// their certificate.
+    ///
+    /// # Errors
+    /// What is wrong with a file; nothing has changed then.
+    pub fn read(&self, file: &Path) -> Result<(), ConfigErrors> {
+        let config = Config::read(file)?;
+        let certificate = config.tls()?;
+        self.front.replace_routes(setup::routes(&config));
+        match (&self.tls, certificate) {
+            (Some(tls), Some(certificate)) => tls.replace(certificate),
+            (None, None) => {}
+            _ => tracing::warn!("whether the listener speaks TLS changes only with a restart"),
+        }
+        Ok(())
+    }
 }
 
 impl Running {

@@ -7,7 +7,9 @@ use crate::gateway::front;
 use crate::gateway::offer::CHALLENGE_SECONDS;
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Meter, Price, Route, Routes};
+use crate::metrics::Metrics;
 use axum::http::{HeaderName, Method, header};
+use std::sync::Arc;
 use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use weir_core::UnixSeconds;
@@ -21,9 +23,11 @@ use weir_till::{ChargeOn, SettlerConfig};
 /// The HTTP client cannot be set up.
 pub(super) fn front(config: &Config) -> Result<front::Parts, ServeFault> {
     let server = &config.server;
+    let metrics = Arc::new(Metrics::default());
     let upstream = Upstream::new(
         server.upstream.as_str(),
         Duration::from_secs(server.upstream_timeout_seconds),
+        Arc::clone(&metrics),
     )
     .map_err(|error| ServeFault::System(format!("the HTTP client cannot be set up: {error}")))?;
     Ok(front::Parts {
@@ -31,6 +35,7 @@ pub(super) fn front(config: &Config) -> Result<front::Parts, ServeFault> {
         upstream,
         body_bytes_max: usize::try_from(server.body_bytes_max).unwrap_or(usize::MAX),
         cors: config.cors.as_ref().map(cors),
+        metrics,
     })
 }
 
