@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `kill_nine` | a daemon that is killed again and again forgets nothing that it acknowledged |
 //! | `bad_input` | what is refused, how, and that it changes nothing |
+//! | `bad_vouchers` | the same for vouchers, replays and opens |
 //! | `upstream_failures` | each way in which a service fails is charged or not charged exactly once |
 //! | `restart` | an orderly end, a second daemon, a chain that is away |
+//! | `offers` | what an unpaid request is offered |
 //! | `metrics` | what Prometheus is told |
 //! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
 //! | `seller_vanished` | the deposit comes back without the seller |
@@ -23,10 +25,13 @@
 )]
 
 mod bad_input;
+mod bad_vouchers;
+mod counter;
 mod daemon;
 mod demo;
 mod kill_nine;
 mod metrics;
+mod offers;
 mod restart;
 mod seller_vanished;
 mod service;

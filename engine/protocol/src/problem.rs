@@ -63,6 +63,17 @@ pub struct ProblemRow {
     pub status: u16,
     /// Where it is defined.
     pub source: &'static str,
+    /// When it is answered.
+    pub when: &'static str,
+    /// What the client does next.
+    pub next: &'static str,
+}
+
+impl ProblemRow {
+    /// Whether a fresh challenge stands beside it (draft-httpauth-payment-00, When NOT to Return 402).
+    pub const fn has_challenge(&self) -> bool {
+        self.status == 402
+    }
 }
 
 const CORE: &str = "draft-httpauth-payment-00, Error Codes";
@@ -70,51 +81,71 @@ const SESSION: &str = "draft-evm-session-00 and draft-tempo-session-00, Problem 
 const EVM: &str = "draft-evm-session-00, Problem Type Registration";
 
 macro_rules! problems {
-    ($($kind:ident, $uri:literal, $title:literal, $status:literal, $source:expr;)*) => {
+    ($($kind:ident, $uri:literal, $title:literal, $status:literal, $source:expr, $when:literal => $next:literal;)*) => {
         /// Every problem type with its URI, title, usual status and source, in the order of [`ProblemType`].
+        /// `docs/problems.md` is written from it.
         pub const PROBLEMS: &[ProblemRow] = &[$(ProblemRow {
             kind: ProblemType::$kind,
             uri: $uri,
             title: $title,
             status: $status,
             source: $source,
+            when: $when,
+            next: $next,
         },)*];
 
         impl ProblemType {
             /// The row of this type.
             pub const fn row(self) -> ProblemRow {
-                match self {
-                    $(Self::$kind => ProblemRow {
-                        kind: self,
-                        uri: $uri,
-                        title: $title,
-                        status: $status,
-                        source: $source,
-                    },)*
-                }
+                PROBLEMS[self as usize]
             }
         }
     };
 }
 
 problems! {
-    PaymentRequired, "https://paymentauth.org/problems/payment-required", "Payment Required", 402, CORE;
-    PaymentInsufficient, "https://paymentauth.org/problems/payment-insufficient", "Payment Insufficient", 402, CORE;
-    PaymentExpired, "https://paymentauth.org/problems/payment-expired", "Payment Expired", 402, CORE;
-    VerificationFailed, "https://paymentauth.org/problems/verification-failed", "Payment Verification Failed", 402, CORE;
-    MethodUnsupported, "https://paymentauth.org/problems/method-unsupported", "Method Unsupported", 400, CORE;
-    MalformedCredential, "https://paymentauth.org/problems/malformed-credential", "Malformed Credential", 402, CORE;
-    InvalidChallenge, "https://paymentauth.org/problems/invalid-challenge", "Invalid Challenge", 402, CORE;
-    InvalidSignature, "https://paymentauth.org/problems/session/invalid-signature", "Invalid Signature", 402, SESSION;
-    SignerMismatch, "https://paymentauth.org/problems/session/signer-mismatch", "Signer Mismatch", 402, SESSION;
-    AmountExceedsDeposit, "https://paymentauth.org/problems/session/amount-exceeds-deposit", "Amount Exceeds Deposit", 402, SESSION;
-    DeltaTooSmall, "https://paymentauth.org/problems/session/delta-too-small", "Delta Too Small", 402, SESSION;
-    ChannelNotFound, "https://paymentauth.org/problems/session/channel-not-found", "Channel Not Found", 410, SESSION;
-    ChannelFinalized, "https://paymentauth.org/problems/session/channel-finalized", "Channel Finalized", 410, SESSION;
-    ChallengeNotFound, "https://paymentauth.org/problems/session/challenge-not-found", "Challenge Not Found", 402, SESSION;
-    InsufficientBalance, "https://paymentauth.org/problems/session/insufficient-balance", "Insufficient Balance", 402, SESSION;
-    TransactionReverted, "https://paymentauth.org/problems/session/transaction-reverted", "Transaction Reverted", 409, EVM;
-    Blank, "about:blank", "", 500, "RFC 9457, Section 4.2.1";
+    PaymentRequired, "https://paymentauth.org/problems/payment-required", "Payment Required", 402, CORE,
+        "The resource costs something and no credential came. `offered` lists the methods where `Accept-Payment` named none of them."
+        => "Answer the challenge.";
+    PaymentInsufficient, "https://paymentauth.org/problems/payment-insufficient", "Payment Insufficient", 402, CORE,
+        "The payment is too small." => "Answer the fresh challenge with its amount.";
+    PaymentExpired, "https://paymentauth.org/problems/payment-expired", "Payment Expired", 402, CORE,
+        "The authorisation expired." => "Answer the fresh challenge with a new authorisation.";
+    VerificationFailed, "https://paymentauth.org/problems/verification-failed", "Payment Verification Failed", 402, CORE,
+        "The proof does not prove the payment: other terms, another channel, or a challenge for another request body."
+        => "Compare the terms with the fresh challenge, and answer that one.";
+    MethodUnsupported, "https://paymentauth.org/problems/method-unsupported", "Method Unsupported", 400, CORE,
+        "The payment method or its form is not taken here." => "Pay by what the challenge names.";
+    MalformedCredential, "https://paymentauth.org/problems/malformed-credential", "Malformed Credential", 402, CORE,
+        "The credential cannot be read. 400 where a field of a session's payload is missing or malformed, or where several credentials came."
+        => "Repair the credential; the fresh challenge that comes with a 402 may be answered.";
+    InvalidChallenge, "https://paymentauth.org/problems/invalid-challenge", "Invalid Challenge", 402, CORE,
+        "The credential has bought its content already." => "Answer the fresh challenge.";
+    InvalidSignature, "https://paymentauth.org/problems/session/invalid-signature", "Invalid Signature", 402, SESSION,
+        "The voucher's signature is no signature over it." => "Sign the voucher again, 65 bytes with a low s.";
+    SignerMismatch, "https://paymentauth.org/problems/session/signer-mismatch", "Signer Mismatch", 402, SESSION,
+        "Somebody else than the channel's signer signed, or another amount, channel, escrow or chain was signed."
+        => "Sign with the key that the channel names, under the escrow's domain.";
+    AmountExceedsDeposit, "https://paymentauth.org/problems/session/amount-exceeds-deposit", "Amount Exceeds Deposit", 402, SESSION,
+        "The voucher authorises more than the final deposit, which `deposit` tells." => "Top up, or sign for less.";
+    DeltaTooSmall, "https://paymentauth.org/problems/session/delta-too-small", "Delta Too Small", 402, SESSION,
+        "The voucher raises the total by less than `minVoucherDelta`, or is below `acceptedCumulative` where the method forbids that."
+        => "Sign for a higher total.";
+    ChannelNotFound, "https://paymentauth.org/problems/session/channel-not-found", "Channel Not Found", 410, SESSION,
+        "No such channel is known here." => "Open a channel, or name the right one. Do not repeat the request as it is.";
+    ChannelFinalized, "https://paymentauth.org/problems/session/channel-finalized", "Channel Finalized", 410, SESSION,
+        "The channel is closed, closing, frozen by a reorganisation, or older than the seller's books."
+        => "Open another channel; the rest of this one's deposit comes back by its close or its withdrawal.";
+    ChallengeNotFound, "https://paymentauth.org/problems/session/challenge-not-found", "Challenge Not Found", 402, SESSION,
+        "The challenge is not ours, was changed, is of another place, or expired." => "Answer the fresh challenge.";
+    InsufficientBalance, "https://paymentauth.org/problems/session/insufficient-balance", "Insufficient Balance", 402, SESSION,
+        "What is authorised does not cover the price: `requiredCumulative`, `acceptedCumulative` and `requiredTopUp` tell how far."
+        => "Sign for `requiredCumulative`; top up first where that is above the deposit.";
+    TransactionReverted, "https://paymentauth.org/problems/session/transaction-reverted", "Transaction Reverted", 409, EVM,
+        "The transaction was mined and changed nothing." => "Find out why it reverted, and send another.";
+    Blank, "about:blank", "", 500, "RFC 9457, Section 4.2.1",
+        "No type says more than the status: 404 no such route; 405 no content by this method; 408, 413 the request's body; 429 too many vouchers or deliveries at once; 502, 504 the service behind; 503 nothing can be sold now; 500 a fault of the seller."
+        => "Where `Retry-After` stands, send the same request again after so many seconds. Nothing was charged.";
 }
 
 /// One problem, ready to be answered with. A 402 needs a fresh challenge beside it; no problem ever goes with

@@ -112,3 +112,47 @@ fn unreadable_credentials_and_challenges_have_their_status() {
         ProblemType::InvalidChallenge
     );
 }
+
+/// Writes `docs/problems.md` anew when this is set, instead of comparing.
+const UPDATE: &str = "WEIR_UPDATE_DOCS";
+
+fn document() -> String {
+    let mut text = "\
+# Problems
+
+What a payer reads when the answer is no (RFC 9457, `application/problem+json`). The status is the usual one; where another
+one may stand, the text says so. Only a 402 brings a fresh challenge, and no problem comes with a receipt. This page is
+written from the table in `engine/protocol/src/problem.rs`.
+
+| type | status | fresh challenge | when | what to do next | source |
+|---|---|---|---|---|---|
+"
+    .to_owned();
+    for row in PROBLEMS {
+        let challenge = if row.has_challenge() { "yes" } else { "no" };
+        let (uri, status, when, next, source) = (row.uri, row.status, row.when, row.next, row.source);
+        text += &format!("| `{uri}` | {status} | {challenge} | {when} | {next} | {source} |\n");
+    }
+    text
+}
+
+#[test]
+fn the_published_table_is_the_one_that_is_answered_from() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/problems.md");
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&file, document()).unwrap();
+    }
+    let published = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        published == document(),
+        "docs/problems.md is old; write it anew: {UPDATE}=1 cargo test --package weir-protocol problem"
+    );
+}
+
+#[test]
+fn every_row_stands_where_its_type_says() {
+    for (at, row) in PROBLEMS.iter().enumerate() {
+        assert_eq!((row.kind as usize, row.kind.row().uri), (at, row.uri));
+        assert_eq!(row.has_challenge(), Problem::new(row.kind, "").needs_challenge());
+    }
+}

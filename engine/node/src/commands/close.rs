@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::channels::short;
-use super::operator_client::Target;
+use super::operator_client::{OperatorClient, Refusal, Target};
 use super::settle::print_reached;
 use crate::operator::ChannelView;
 use crate::table::Output;
@@ -37,7 +37,7 @@ impl Close {
     /// The daemon can't be reached or refuses, or the channel was not closed in time.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
         let client = self.target.client(self.target.read_config()?.as_ref())?;
-        let asked = client.close(client.find(&self.channel).await?).await?;
+        let asked = self.ask(&client).await.map_err(Refusal::of_daemons_work)?;
         let Some(seconds) = self.wait else {
             if output.json {
                 output.json(&json!({ "asked": [asked] }));
@@ -59,6 +59,12 @@ impl Close {
                 "it was not closed after {seconds} s; the daemon goes on trying, and its log says what is in the way"
             )))
         }
+    }
+}
+
+impl Close {
+    async fn ask(&self, client: &OperatorClient) -> Result<ChannelView, Refusal> {
+        client.close(client.find(&self.channel).await?).await
     }
 }
 

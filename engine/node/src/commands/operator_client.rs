@@ -58,6 +58,20 @@ impl From<Refusal> for Failure {
     }
 }
 
+impl Refusal {
+    /// The failure of a command that the daemon alone can do, because it keeps the payee's nonces.
+    pub fn of_daemons_work(self) -> Failure {
+        match self {
+            Self::Unreachable(why) => Failure::failed(format_args!(
+                "{why}, and nothing was done: only the running daemon sends transactions. Start it with `weir serve`, \
+                 then run this again; --operator or --config says where it is. Without it, `weir channels` reads the \
+                 books"
+            )),
+            other => other.into(),
+        }
+    }
+}
+
 impl Target {
     /// The configuration, when one is named or stands in the working directory.
     ///
@@ -376,5 +390,15 @@ mod tests {
         let refusal = client.channels().await.unwrap_err();
         assert!(matches!(refusal, Refusal::Unreachable(_)));
         assert!(Failure::from(refusal).to_string().contains("weir serve"));
+        for refused in [
+            client.settle_all().await.unwrap_err(),
+            client.find("0xabcd").await.unwrap_err(),
+        ] {
+            let said = refused.of_daemons_work().to_string();
+            assert!(
+                said.contains("nothing was done") && said.contains("weir serve"),
+                "{said}"
+            );
+        }
     }
 }

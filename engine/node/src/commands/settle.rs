@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::channels::{list, short, uncollected};
-use super::operator_client::Target;
+use super::operator_client::{OperatorClient, Refusal, Target};
 use super::pay::{count, note};
 use crate::operator::ChannelView;
 use crate::table::Output;
@@ -38,10 +38,7 @@ impl Settle {
     /// The daemon can't be reached or refuses, or it was not settled in time.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
         let client = self.target.client(self.target.read_config()?.as_ref())?;
-        let asked = match &self.channel {
-            Some(text) => vec![client.settle(client.find(text).await?).await?],
-            None => client.settle_all().await?,
-        };
+        let asked = self.ask(&client).await.map_err(Refusal::of_daemons_work)?;
         let Some(seconds) = self.wait else {
             print(&asked, output);
             return Ok(());
@@ -55,6 +52,15 @@ impl Settle {
                 "not everything was settled after {seconds} s; the daemon goes on trying, and its log says what is in \
                  the way"
             )))
+        }
+    }
+}
+
+impl Settle {
+    async fn ask(&self, client: &OperatorClient) -> Result<Vec<ChannelView>, Refusal> {
+        match &self.channel {
+            Some(text) => Ok(vec![client.settle(client.find(text).await?).await?]),
+            None => client.settle_all().await,
         }
     }
 }

@@ -190,6 +190,8 @@ pub struct Paid {
     pub meter: Meter,
     /// The least that a higher voucher adds.
     pub min_voucher_delta: Amount,
+    /// Whether a challenge is bound to the body of the request that it answers.
+    pub bind_body: bool,
     /// The deposit suggested to payers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggested_deposit: Option<Cumulative>,

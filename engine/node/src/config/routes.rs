@@ -5,8 +5,9 @@ use super::{ChargeOn, Meter, Paid, Price, Route, limits};
 use weir_core::{Amount, Cumulative};
 
 /// Keys that mean something only where something is paid.
-const PAID_KEYS: [&str; 7] = [
+const PAID_KEYS: [&str; 8] = [
     "price",
+    "bind_body",
     "meter",
     "unit",
     "charge_on",
@@ -94,6 +95,7 @@ fn price(section: &mut Section<'_, '_>) -> Option<Price> {
         charge_on: section.parsed("charge_on").unwrap_or_default(),
         meter: section.parsed("meter").unwrap_or_default(),
         min_voucher_delta: section.parsed("min_voucher_delta").unwrap_or(Amount::ZERO),
+        bind_body: section.or("bind_body", false),
         suggested_deposit: section.parsed("suggested_deposit"),
         description: section.optional("description"),
     };
@@ -155,6 +157,13 @@ fn warn(section: &Section<'_, '_>, paid: &Paid) {
             "meter",
             "is event, and the route serves all methods: a POST with a query or a body then buys a stream of its own \
              instead of bringing a voucher; write methods = [\"GET\"]",
+        );
+    }
+    if paid.meter == Meter::Event && paid.bind_body {
+        section.warn(
+            "bind_body",
+            "is true with meter = \"event\": clients that answer a stream's own challenge with its vouchers are refused, \
+             because those come without the body",
         );
     }
     let deposit = paid.suggested_deposit.map(Cumulative::base_units);

@@ -139,6 +139,11 @@ fn what_is_probably_not_meant_is_a_warning() {
             "methods = [\"GET\"]",
         ),
         (
+            "path = \"/s\"\nprice = \"1\"\nmeter = \"event\"\nmethods = [\"GET\"]\nbind_body = true",
+            "route[1].bind_body",
+            "come without the body",
+        ),
+        (
             "path = \"/s\"\nprice = \"1\"\nsuggested_deposit = \"9\"\nmin_voucher_delta = \"10\"",
             "route[1].min_voucher_delta",
             "above suggested_deposit",

@@ -116,6 +116,11 @@ impl Front {
         &self.inner.metrics
     }
 
+    /// The longest request body, in bytes.
+    pub fn body_bytes_max(&self) -> usize {
+        self.inner.body_bytes_max
+    }
+
     /// The service behind.
     pub fn upstream(&self) -> &Upstream {
         &self.inner.upstream

@@ -3,6 +3,7 @@
 //! One direction (ARCHITECTURE.md, The way of a voucher): route → credential → challenge → rail → till → upstream → receipt.
 
 pub mod answer;
+pub mod bound;
 pub mod front;
 pub mod latency;
 pub mod offer;
@@ -13,6 +14,7 @@ pub mod stream;
 pub mod streams;
 
 use crate::gateway::answer::Denied;
+use crate::gateway::bound::Bodies;
 use crate::gateway::offer::Offers;
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Price, Route};
@@ -25,6 +27,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use weir_core::ChannelId;
 use weir_protocol::Credential;
+use weir_protocol::accept::AcceptPayment;
+use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::{Problem, ProblemType};
 use weir_store::{Health, StoreFault};
 use weir_till::{Evidence, No, SettlerHandle, Till};
@@ -53,6 +57,8 @@ pub struct Inner {
     pub looks: Semaphore,
     /// The streams that are sold by the event now.
     pub streams: Streams,
+    /// Room for request bodies that challenges are bound to.
+    pub bodies: Bodies,
 }
 
 /// Transactions looked up at once: unpaid requests must not crowd the watcher and the settler out of the node.
@@ -60,6 +66,8 @@ pub const LOOKS_MAX: usize = 32;
 
 /// By which a payer names the channel that it will pay from.
 const PAYMENT_SESSION: HeaderName = HeaderName::from_static("payment-session");
+/// By which it says what it can pay with.
+const ACCEPT_PAYMENT: HeaderName = HeaderName::from_static("accept-payment");
 
 impl Gateway {
     /// A gateway of these parts.
@@ -145,6 +153,23 @@ impl Gateway {
 
     /// Sells what a paid route serves, or manages a channel.
     async fn sell(&self, request: Request, route: &Route, price: &Price) -> Response<Body> {
+        if !price.bind_body || !has_body(&request) {
+            return self.sell_for(request, (route, price), None).await;
+        }
+        match self.inner.bodies.read(request).await {
+            Ok((request, digest, _room)) => self.sell_for(request, (route, price), Some(digest)).await,
+            Err(denied) => denied.into_response(None),
+        }
+    }
+
+    /// Sells to a request whose body has this digest, where the route binds challenges to bodies.
+    async fn sell_for(
+        &self,
+        request: Request,
+        (route, price): (&Route, &Price),
+        digest: Option<ContentDigest>,
+    ) -> Response<Body> {
+        let bound_to = digest.map(|digest| digest.to_string());
         let lines = request.headers().get_all(header::AUTHORIZATION);
         let credential = match Credential::find(lines.iter().map(HeaderValue::as_bytes)) {
             Ok(Some(credential)) => credential,
@@ -152,16 +177,17 @@ impl Gateway {
                 if let Err(no) = self.must_manage(session_of(&request)) {
                     return Denied::from(no).into_response(None);
                 }
-                let denied = Denied::of_type(ProblemType::PaymentRequired, "this resource is paid for");
-                return self.deny(denied, route, price, None);
+                return self.deny(self.asks(&request), route, price, bound_to);
             }
             Err(error) => {
                 let problem = Problem::from(&error);
                 self.inner.metrics.refused(&problem);
-                return self.deny(problem.into(), route, price, None);
+                return self.deny(problem.into(), route, price, bound_to);
             }
         };
-        match self.pay(request, credential, route).await {
+        match self.pay(request, credential, (route, digest)).await {
+            // The next request's body is not known yet, and a challenge without it would buy the answer to any.
+            Ok(response) if digest.is_some() => response,
             Ok(mut response) => {
                 // The next request's challenge comes with this answer, which spares the payer an unpaid round trip.
                 let now = self.inner.till.clock().now();
@@ -172,9 +198,25 @@ impl Gateway {
             }
             Err(denied) => {
                 self.inner.metrics.refused(&denied.problem);
-                self.deny(denied, route, price, None)
+                self.deny(denied, route, price, bound_to)
             }
         }
+    }
+
+    /// What an unpaid request is told. A client that takes nothing of what is offered hears what is, and gets the
+    /// challenge all the same (draft-httpauth-payment-00, Client Payment Preferences).
+    fn asks(&self, request: &Request) -> Denied {
+        let rules = self.inner.offers.seller().rail.rules();
+        let wanted = request.headers().get(ACCEPT_PAYMENT);
+        let wanted = wanted.and_then(|value| AcceptPayment::read(value.as_bytes()));
+        if wanted.is_none_or(|wanted| wanted.weight(rules.method, rules.intent) > 0) {
+            return Denied::of_type(ProblemType::PaymentRequired, "this resource is paid for");
+        }
+        let offered = format!("{}/{}", rules.method, rules.intent);
+        let said = format!("this resource is paid for by {offered} alone, which Accept-Payment leaves out");
+        Problem::new(ProblemType::PaymentRequired, said)
+            .with("offered", [offered])
+            .into()
     }
 }
 

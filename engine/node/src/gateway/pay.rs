@@ -1,6 +1,7 @@
 //! From a credential to content, a receipt, or a typed no.
 
 use crate::gateway::answer::{Denied, Paper};
+use crate::gateway::bound::must_be_bound;
 use crate::gateway::proxy::{Delivering, RequestBody, UpstreamFault, is_success};
 use crate::gateway::route::{Meter, Price, Route};
 use crate::gateway::stream::{Metered, is_events};
@@ -14,6 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
 use weir_core::{ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::delivery::ActionKind;
+use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
 use weir_protocol::rails::{Evidence, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
@@ -47,7 +49,7 @@ impl Gateway {
         &self,
         request: Request,
         credential: Credential,
-        route: &Route,
+        (route, digest): (&Route, Option<ContentDigest>),
     ) -> Result<Response<Body>, Denied> {
         let rail = self.inner.offers.seller().rail;
         let began = Instant::now();
@@ -58,6 +60,9 @@ impl Gateway {
             .offers
             .verify(echo, route, now)
             .map_err(|refusal| Denied::from(refusal.problem(rail.rules().intent)))?;
+        if route.price.as_ref().is_some_and(|price| price.bind_body) {
+            must_be_bound(verified.challenge(), digest)?;
+        }
         let action = rail
             .claim(&credential, &offer)
             .map_err(|error| Denied::from(Problem::from(&error)))?;

@@ -19,6 +19,8 @@ pub struct Price {
     pub charge_on: ChargeOn,
     /// What one unit is, to the meter.
     pub meter: Meter,
+    /// Whether a challenge is bound to the body of the request that it answers.
+    pub bind_body: bool,
     /// For people.
     pub description: Option<String>,
 }
@@ -157,6 +159,7 @@ mod tests {
             voucher_delta_min: Amount::ZERO,
             charge_on: ChargeOn::Success,
             meter: Meter::Request,
+            bind_body: false,
             description: None,
         }
     }

@@ -9,6 +9,7 @@ mod chain;
 mod setup;
 
 use crate::config::{Config, ConfigErrors};
+use crate::gateway::bound::Bodies;
 use crate::gateway::front::Front;
 use crate::gateway::offer::{Offers, Seller};
 use crate::gateway::streams::Streams;
@@ -230,6 +231,7 @@ impl Opened {
             metrics: Arc::clone(self.front.metrics()),
             looks: Semaphore::new(gateway::LOOKS_MAX),
             streams: Streams::default(),
+            bodies: Bodies::new(self.front.body_bytes_max()),
         }));
         // Announced only when it sells: without a view of the chain every voucher is refused.
         if tokio::time::timeout(FIRST_VIEW, view.wait_for(Option::is_some))

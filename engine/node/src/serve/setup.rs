@@ -98,6 +98,7 @@ fn price(paid: &config::Paid) -> Price {
             config::Meter::Request => Meter::Request,
             config::Meter::Event => Meter::Event,
         },
+        bind_body: paid.bind_body,
         description: paid.description.clone(),
     }
 }

@@ -1,0 +1,95 @@
+//! Routes with `bind_body`: a challenge is made for one request body and buys the answer to no other
+//! (draft-httpauth-payment-00, Request Body Digest Binding).
+
+use crate::gateway::answer::Denied;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use weir_protocol::Challenge;
+use weir_protocol::digest::ContentDigest;
+use weir_protocol::problem::{Problem, ProblemType};
+use weir_till::No;
+
+/// Bodies that are read whole, all together, in KiB: who has paid nothing yet must not fill the memory.
+const HELD_KIB_MAX: u32 = 256 * 1024;
+/// How long a body that is read whole may take.
+const BODY_READ_MAX: Duration = Duration::from_secs(30);
+
+/// The room for bodies that are read whole.
+#[derive(Debug)]
+pub struct Bodies {
+    room: Semaphore,
+    bytes_max: usize,
+}
+
+impl Bodies {
+    /// Room for bodies of at most so many bytes each; for one at least.
+    pub fn new(bytes_max: usize) -> Self {
+        let room = HELD_KIB_MAX.max(kib(bytes_max));
+        Self {
+            room: Semaphore::new(usize::try_from(room).unwrap_or(Semaphore::MAX_PERMITS)),
+            bytes_max,
+        }
+    }
+
+    /// Reads a request's body whole; gives the request with it, its digest, and the room that it takes.
+    ///
+    /// # Errors
+    /// The room is taken, or the body is too long, too slow or broken off.
+    pub async fn read(
+        &self,
+        request: Request,
+    ) -> Result<(Request, ContentDigest, SemaphorePermit<'_>), Denied> {
+        let length = request.headers().get("content-length");
+        let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let needed = kib(length.unwrap_or(self.bytes_max).min(self.bytes_max));
+        let room = self
+            .room
+            .try_acquire_many(needed)
+            .map_err(|_| Denied::from(No::Busy))?;
+        let (parts, body) = request.into_parts();
+        let read = tokio::time::timeout(BODY_READ_MAX, to_bytes(body, self.bytes_max)).await;
+        let body = match read {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => {
+                let said = format!(
+                    "the request's body is above {} bytes, or it broke off; nothing was charged",
+                    self.bytes_max
+                );
+                return Err(Problem::blank(413, said).into());
+            }
+            Err(_) => {
+                let said = "the request's body took too long; nothing was charged";
+                return Err(Problem::blank(408, said).into());
+            }
+        };
+        let digest = ContentDigest::of(&body);
+        Ok((Request::from_parts(parts, Body::from(body)), digest, room))
+    }
+}
+
+/// Whether a challenge was made for this body, or for a request without one.
+///
+/// # Errors
+/// It was made for another.
+pub fn must_be_bound(challenge: &Challenge, digest: Option<ContentDigest>) -> Result<(), Denied> {
+    let made_for = challenge.digest.as_deref().map(str::parse::<ContentDigest>);
+    let fits = match (made_for, digest) {
+        (None, None) => true,
+        (Some(Ok(made_for)), Some(digest)) => made_for == digest,
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Denied::of_type(
+        ProblemType::VerificationFailed,
+        "the challenge was made for another request body; answer the challenge that comes with this",
+    ))
+}
+
+/// Rounded up.
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
