@@ -73,6 +73,7 @@ test: ## Everything that has to hold before a change lands; what CI runs
 deep: $(TOOLS) $(CLIENTS) ## The long campaigns: deep fuzzing of the contracts, many more random histories
 	@script/steps \
 		'contracts=FOUNDRY_PROFILE=deep script/test-contracts' \
+		'slither=script/slither' \
 		'tests=WEIR_PROPTEST_CASES=$${WEIR_PROPTEST_CASES:-200000} cargo test $(WORKSPACE)'
 
 .PHONY: bench

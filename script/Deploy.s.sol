@@ -14,7 +14,7 @@ import {Script, console} from "forge-std/Script.sol";
 ///   WEIR_PERMIT2      the chain's Permit2; default the canonical one if it is there, else none
 ///   WEIR_TOKEN_CAPS   the most that one channel may hold of each, in base units, in the same order
 /// The sender and the chain come from forge: --rpc-url, --private-key or --account, --broadcast.
-/// On Tempo add --skip-simulation, because forge reckons gas by Ethereum's prices and state costs more there: about 36M
+/// On Tempo add --skip-simulation, because forge reckons gas by Ethereum's prices and state costs more there: about 60M
 /// in all, so a local `anvil --network tempo --hardfork T4 --chain-id 1337` also needs --gas-limit 500000000.
 contract Deploy is Script {
     uint128 internal constant DEV_TOKEN_CAP = 1_000_000e6;
