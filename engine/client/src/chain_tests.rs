@@ -1,6 +1,6 @@
 //! The payer's hands on a real chain: anvil, one per test, and no server at all.
 
-use crate::chain_world::{DEPOSIT, GRACE_SECONDS, NOWHERE, World, ask, soon};
+use crate::chain_world::{DEPOSIT, GRACE_SECONDS, NOWHERE, World};
 use crate::state::Stage;
 use crate::{AllowedEscrow, ChainError, Error, LimitExceeded, Limits};
 use alloy::primitives::{Address, B256, U256, keccak256};
@@ -10,6 +10,7 @@ use serde_json::json;
 use std::time::Duration;
 use weir_chain::SettleRow;
 use weir_core::{Amount, Cumulative};
+use weir_test_support::{ask, soon};
 
 #[tokio::test]
 async fn a_channel_is_opened_with_what_is_suggested_and_found_again_after_a_restart() {

@@ -4,70 +4,22 @@ use crate::http::HttpOptions;
 use crate::offer::Offer;
 use crate::purse::Purse;
 use crate::{AllowedEscrow, Error, Limits, Payer};
-use alloy::primitives::{Address, B256, U256};
-use alloy::providers::Provider;
+use alloy::primitives::{Address, U256};
 use alloy::signers::local::PrivateKeySigner;
-use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
-use tokio::time::Instant;
 use weir_chain::deploy::{deploy_dev_token, deploy_escrow, mint};
 use weir_chain::{Rpc, Sender};
 use weir_core::terms::EVM_DOMAIN_NAME;
 use weir_core::{Amount, ChannelId};
 use weir_protocol::{Challenge, SessionRequest, b64};
+use weir_test_support::{Anvil, ask, key, soon};
 
 pub(crate) const DEPOSIT: u128 = 1000;
 pub(crate) const GRACE_SECONDS: u64 = 900;
 /// Nothing listens there: these tests need no server.
 pub(crate) const NOWHERE: &str = "http://127.0.0.1:9/x";
-
-pub(crate) struct Anvil {
-    pub(crate) child: Child,
-    pub(crate) url: String,
-}
-
-impl Drop for Anvil {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Anvil {
-    pub(crate) fn start() -> Self {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let folder = std::env::var_os("WEIR_FOUNDRY_BIN").map(PathBuf::from);
-        let binary = folder
-            .unwrap_or_else(|| root.join("node_modules/.bin"))
-            .join("anvil");
-        let mut command = Command::new(&binary);
-        command
-            .args(["--port", "0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = loop {
-            let line = lines.next().expect("anvil says where it listens").unwrap();
-            if let Some(at) = line.strip_prefix("Listening on ") {
-                break at.rsplit(':').next().unwrap().trim().to_owned();
-            }
-        };
-        // The pipe must be drained, or anvil stops when it is full.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            url: format!("http://127.0.0.1:{port}"),
-        }
-    }
-}
 
 /// A chain with an escrow and a token, a payer with money, and a directory for its state.
 pub(crate) struct World {
@@ -80,15 +32,10 @@ pub(crate) struct World {
     pub(crate) state: TempDir,
 }
 
-pub(crate) fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
-}
-
 impl World {
     pub(crate) async fn new() -> Self {
-        let anvil = Anvil::start();
-        let rpc = Rpc::new(&anvil.url).unwrap();
-        let key = |byte| PrivateKeySigner::from_bytes(&B256::repeat_byte(byte)).unwrap();
+        let anvil = Anvil::start(&[]);
+        let rpc = Rpc::new(&anvil.url()).unwrap();
         let payee = Sender::connect(rpc.clone(), key(0x22)).await.unwrap();
         let key = key(0x11);
         for account in [key.address(), payee.address()] {
@@ -127,9 +74,15 @@ impl World {
             retries_max: 0,
             ..HttpOptions::default()
         };
-        Payer::new(self.key.clone(), &self.anvil.url, self.state.path(), limits, http)
-            .await
-            .unwrap()
+        Payer::new(
+            self.key.clone(),
+            &self.anvil.url(),
+            self.state.path(),
+            limits,
+            http,
+        )
+        .await
+        .unwrap()
     }
 
     pub(crate) async fn payer(&self) -> Payer {
@@ -185,11 +138,4 @@ impl World {
     pub(crate) async fn automine(&self, on: bool) {
         ask(&self.rpc, "evm_setAutomine", json!([on])).await;
     }
-}
-
-pub(crate) async fn ask(rpc: &Rpc, method: &'static str, params: Value) -> Value {
-    rpc.provider()
-        .raw_request::<_, Value>(method.into(), params)
-        .await
-        .unwrap()
 }

@@ -1,10 +1,12 @@
 //! What a payer's transaction proves, what a lost state file can be rebuilt from, and which escrow is not ours.
 
-use crate::support::{DEPOSIT, NOBODY, World, soon};
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256, address};
 use weir_chain::{Broadcast, ChainFault, Escrow, EvidenceFault, Outcome, Quote};
 use weir_core::terms::{EVM_DOMAIN_NAME, TEMPO_DOMAIN_NAME};
 use weir_core::{Amount, Cumulative};
+use weir_test_support::{DEPOSIT, World, soon};
+
+const NOBODY: Address = address!("0x00000000000000000000000000000000000000aa");
 
 #[tokio::test]
 async fn an_open_is_proven_by_its_event_and_its_state() {

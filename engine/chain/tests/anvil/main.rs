@@ -4,7 +4,7 @@
 
 mod evidence;
 mod proxy;
+mod recorder;
 mod sending;
-mod support;
 mod twin;
 mod watching;

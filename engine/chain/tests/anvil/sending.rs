@@ -1,6 +1,5 @@
 //! Transactions: nonces, outcomes, replacements, batches.
 
-use crate::support::{DEPOSIT, World, key, soon};
 use alloy::primitives::{Address, B256};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,6 +8,10 @@ use weir_chain::{
     Broadcast, Call, EscrowCalls, EscrowError, Outcome, Revert, RowEffect, SendFault, SettleRow, Verdict,
 };
 use weir_core::{Amount, ChannelId, Cumulative};
+use weir_test_support::{DEPOSIT, World, key, soon};
+
+/// What a replacement may offer, in times the fee of the moment.
+const FEE_FACTOR_MAX: u128 = 10;
 
 #[tokio::test]
 async fn threat_t1_a_timeout_is_pending_and_never_a_failure() {
@@ -124,6 +127,69 @@ async fn sending_again_is_harmless_and_a_replacement_takes_the_nonce() {
         Broadcast::Landed(_)
     ));
     assert_eq!(sender.broadcast(&envelope).await.unwrap(), Broadcast::NonceTaken);
+}
+
+#[tokio::test]
+async fn threat_t2_no_replacement_offers_over_ten_times_the_fee_of_the_moment() {
+    let world = World::new().await;
+    world.automine(false).await;
+    let sender = &world.payee;
+    let fee_now = || async {
+        let quote = sender.quote(&Call::nothing(sender.address())).await;
+        quote.unwrap().max_fee_per_gas
+    };
+    let quote = sender.quote(&Call::nothing(sender.address())).await.unwrap();
+    let nonce = sender.next_nonce().await.unwrap();
+    let mut newest = sender.prepare(&quote, &nonce).await.unwrap();
+    nonce.keep();
+    sender.broadcast(&newest).await.unwrap();
+    let mut replacements = 0;
+    let refused = loop {
+        match sender.bump(&newest).await {
+            Ok(dearer) => {
+                assert!(dearer.max_fee_per_gas * 8 > newest.max_fee_per_gas * 9);
+                assert_eq!(sender.broadcast(&dearer).await.unwrap(), Broadcast::Accepted);
+                newest = dearer;
+                replacements += 1;
+            }
+            Err(fault) => break fault,
+        }
+        assert!(replacements < 100, "nothing bounds the fee");
+    };
+    let SendFault::FeeCeiling(hash) = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(hash, newest.hash);
+    let now = fee_now().await;
+    assert!(newest.max_fee_per_gas <= now * FEE_FACTOR_MAX);
+    assert!(
+        newest.max_fee_per_gas * 9 > now * (FEE_FACTOR_MAX - 2) * 8,
+        "{replacements}"
+    );
+
+    // The fee of the moment rises: the next replacement follows it, and lands.
+    let risen = newest.max_fee_per_gas * 2;
+    world
+        .ask(
+            "anvil_setNextBlockBaseFeePerGas",
+            serde_json::json!([format!("{risen:#x}")]),
+        )
+        .await;
+    world.mine(1).await;
+    let stuck = sender.outcome(newest.hash).await.unwrap();
+    assert!(
+        !matches!(stuck, Outcome::Landed(_)),
+        "it pays less than the base fee"
+    );
+    assert!(fee_now().await > risen / 2);
+    let dearer = sender.bump(&newest).await.unwrap();
+    assert!(dearer.max_fee_per_gas > risen);
+    assert_eq!(sender.broadcast(&dearer).await.unwrap(), Broadcast::Accepted);
+    world.mine(1).await;
+    let Outcome::Landed(landed) = sender.wait(dearer.hash, soon()).await else {
+        panic!("it pays the fee of the moment")
+    };
+    assert!(landed.success);
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! The core's ids, digests and domains are the contract's, over many inputs.
 
-use crate::support::World;
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::client::BatchRequest;
@@ -9,6 +8,7 @@ use serde_json::json;
 use weir_chain::IChannelEscrow::{computeChannelIdCall, getVoucherDigestCall};
 use weir_core::voucher::voucher_digest;
 use weir_core::{ChannelId, Cumulative, Terms};
+use weir_test_support::World;
 
 const INPUTS: u64 = 1_000;
 const CALLS_PER_REQUEST: usize = 250;

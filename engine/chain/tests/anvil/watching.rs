@@ -1,12 +1,13 @@
 //! What the watcher tells, and what it keeps to itself.
 
 use crate::proxy::{Mood, Replica};
-use crate::support::{DEPOSIT, Recorder, World, soon};
+use crate::recorder::Recorder;
 use serde_json::json;
 use std::time::Duration;
 use weir_chain::{Cursor, Escrow, Observation, Rpc, Sender, Sighting, Sink, Tracked, Watcher, WatcherConfig};
 use weir_core::terms::EVM_DOMAIN_NAME;
 use weir_core::{Amount, ChainState, ChannelId, Cumulative};
+use weir_test_support::{DEPOSIT, World, soon};
 
 const FINALITY: u64 = 3;
 
