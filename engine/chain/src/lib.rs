@@ -8,6 +8,7 @@
 //! | [`calls`], [`deploy`] | what is said to the escrow, and what a landed batch answered |
 //! | [`sender`] | simulate, price, sign, send, look up; nonces without gaps |
 //! | [`watcher`] | follows the chain, through reorgs, and tells what became of a payee's channels |
+//! | [`tempo`] | what a transaction would do that a Tempo payer signed for us to broadcast |
 //! | [`revert`], [`fault`] | why the contract, or the node, said no |
 //!
 //! Nothing here judges what a fact means: that is the core's [`step`](weir_core::step()).
@@ -21,6 +22,7 @@ pub mod fault;
 pub mod revert;
 pub mod rpc;
 pub mod sender;
+pub mod tempo;
 pub mod watcher;
 
 pub use bindings::{IChannelEscrow, IToken};
@@ -31,6 +33,7 @@ pub use fault::ChainFault;
 pub use revert::{EscrowError, Revert};
 pub use rpc::{BlockRef, Rpc};
 pub use sender::{Broadcast, Envelope, Landed, Nonce, Outcome, Quote, SendFault, Sender};
+pub use tempo::{ForeignDeed, ForeignOpen, ForeignRefusal, ForeignTopUp, ForeignTransaction};
 pub use watcher::{
     ChainView, Cursor, Observation, Sighting, Sink, StepFault, Tracked, Watcher, WatcherConfig,
 };
