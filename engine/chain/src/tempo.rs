@@ -7,9 +7,13 @@
 //! a form that a later chain adds is unknown until it is added here too.
 
 use crate::bindings::{IChannelEscrow, IToken};
-use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use crate::rpc::Rpc;
+use crate::sender::SendFault;
+use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
+use alloy::providers::Provider;
 use alloy::sol_types::SolCall;
 use alloy_rlp::{Decodable, Header};
+use serde_json::json;
 use weir_core::recover::{Recover, default_backend};
 use weir_core::signature::SIGNATURE_BYTES;
 use weir_core::{Amount, ChannelId, Signature, Terms, UnixSeconds};
@@ -253,6 +257,36 @@ impl ForeignTransaction {
         let call = exactly::<IChannelEscrow::topUp_1Call>(input).ok_or(ForeignRefusal::Calls)?;
         let additional = u128::try_from(call.additionalDeposit).map_err(|_| ForeignRefusal::Calls)?;
         Ok(top_up(call.channelId, Amount::new(additional)))
+    }
+}
+
+impl Rpc {
+    /// Tries a payer's transaction on the newest state, as wallets do when they estimate its gas.
+    ///
+    /// # Errors
+    /// [`SendFault::WouldRevert`] with the decoded reason, [`SendFault::Refused`] when the node cannot or will not try
+    /// it, [`SendFault::Chain`] when it was not reached.
+    pub async fn rehearse(&self, transaction: &ForeignTransaction) -> Result<(), SendFault> {
+        let call = |call: &ForeignCall| json!({"to": call.to, "value": "0x0", "data": call.input});
+        let moment = |moment: Option<UnixSeconds>| moment.map(|at| U64::from(at.0));
+        let request = json!({
+            "type": U64::from(TEMPO_TRANSACTION_TYPE),
+            "chainId": U64::from(transaction.chain_id),
+            "from": transaction.sender,
+            "calls": transaction.calls.iter().map(call).collect::<Vec<_>>(),
+            "nonceKey": transaction.nonce_key,
+            "nonce": U64::from(transaction.nonce),
+            "validBefore": moment(transaction.valid_before),
+            "validAfter": moment(transaction.valid_after),
+            "feeToken": transaction.fee_token,
+        });
+        let tried = self
+            .provider()
+            .raw_request::<_, U64>("eth_estimateGas".into(), [request]);
+        let tried = tried.await;
+        tried
+            .map(drop)
+            .map_err(|error| SendFault::of_execution("trying a payer's transaction", error))
     }
 }
 

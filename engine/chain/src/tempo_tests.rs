@@ -89,17 +89,17 @@ fn what_mppx_signs_is_read_whole() {
 fn an_open_and_a_top_up_are_known_with_and_without_their_approval() {
     let opened = judged(&sample()).unwrap();
     assert_eq!(with_calls(&[(ESCROW, open(500))]).unwrap(), opened);
-    let channelId = B256::repeat_byte(9);
+    let channel = B256::repeat_byte(9);
     let (narrow, wide) = (7_u128, U256::from(7));
     let top_ups: [Bytes; 2] = [
         IChannelEscrow::topUp_0Call {
-            channelId,
+            channelId: channel,
             additionalDeposit: narrow,
         }
         .abi_encode()
         .into(),
         IChannelEscrow::topUp_1Call {
-            channelId,
+            channelId: channel,
             additionalDeposit: wide,
         }
         .abi_encode()
@@ -108,7 +108,7 @@ fn an_open_and_a_top_up_are_known_with_and_without_their_approval() {
     for top_up in top_ups {
         let raised = with_calls(&[(TOKEN, approve(ESCROW, 7)), (ESCROW, top_up.clone())]).unwrap();
         let expected = ForeignTopUp {
-            channel: ChannelId(channelId),
+            channel: ChannelId(channel),
             additional: Amount::new(7),
         };
         assert_eq!(raised, ForeignDeed::TopUp(expected));

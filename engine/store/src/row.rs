@@ -29,11 +29,13 @@ pub enum Table {
     Audit = 7,
     /// Answers kept for repeated requests.
     Idempotency = 8,
+    /// Transactions that payers signed, written before they are broadcast.
+    Submissions = 9,
 }
 
 impl Table {
     /// Every table, in the order of the numbers on disk.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Meta,
         Self::Channels,
         Self::UsedCredentials,
@@ -42,6 +44,7 @@ impl Table {
         Self::ChainCursor,
         Self::Audit,
         Self::Idempotency,
+        Self::Submissions,
     ];
 
     /// The first byte of every key of this table.

@@ -26,6 +26,7 @@ pub mod sale;
 pub mod settlement;
 pub mod settler;
 pub mod shard;
+pub mod submissions;
 pub mod till;
 
 pub use clock::{Clock, SystemClock};
@@ -34,4 +35,5 @@ pub use no::No;
 pub use sale::{ChargeOn, Delivery, Sale};
 pub use settler::{Settled, Settler, SettlerConfig, SettlerHandle};
 pub use shard::{Adoption, Answer};
+pub use submissions::{Relay, Submissions};
 pub use till::{Order, Paid, Recovered, Till, TillConfig};

@@ -4,13 +4,14 @@ use crate::evidence::{Evidence, Sight};
 use crate::facts::Birth;
 use crate::settlement::{Batch, BatchRow, ChainTrouble, Envelope, Landing, Settlement, Skipped};
 use crate::shard::Adoption;
-use alloy_primitives::B256;
+use crate::submissions::{Relay, Sent, Whereabouts};
+use alloy_primitives::{Address, B256};
 use async_trait::async_trait;
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_chain::{
-    Broadcast, Call, ChainFault, Escrow, EscrowCalls, EvidenceFault, Landed, Outcome, RowEffect, SendFault,
-    Sender, Verdict,
+    Broadcast, Call, ChainFault, Escrow, EscrowCalls, EvidenceFault, ForeignDeed, ForeignTransaction, Landed,
+    Outcome, RowEffect, SendFault, Sender, Verdict,
 };
 use weir_core::{Amount, ChainState, ChannelId, Terms};
 use weir_protocol::rails;
@@ -35,12 +36,13 @@ pub struct OnChain {
     sender: Sender,
     finality_blocks: u64,
     birth: Birth,
+    token: Address,
 }
 
 impl OnChain {
     /// An escrow and a sender. Channels opened before `birth` are older than the books; an opening counts once
-    /// `finality_blocks` stand on top of it.
-    pub fn new(escrow: Escrow, sender: Sender, finality_blocks: u64, birth: Birth) -> Self {
+    /// `finality_blocks` stand on top of it. Top-ups that payers leave to us are in `token`.
+    pub fn new(escrow: Escrow, sender: Sender, token: Address, finality_blocks: u64, birth: Birth) -> Self {
         let calls = EscrowCalls::new(escrow.address());
         Self {
             escrow,
@@ -48,6 +50,7 @@ impl OnChain {
             sender,
             finality_blocks,
             birth,
+            token,
         }
     }
 
@@ -222,6 +225,31 @@ impl OnChain {
         })
     }
 
+    /// What a signed transaction would do; the chain is not asked.
+    fn read(&self, raw: &[u8]) -> Sight {
+        let escrow = self.escrow.address();
+        let read = ForeignTransaction::decode(raw)
+            .and_then(|transaction| Ok((transaction.deed(escrow, self.token)?, transaction.chain_id)));
+        let seen = match read {
+            Ok((ForeignDeed::Open(open), chain_id)) => rails::Seen::Open(rails::OpenSeen {
+                chain_id,
+                escrow,
+                terms: open.terms,
+                salt: open.salt,
+                deposit: open.deposit,
+            }),
+            Ok((ForeignDeed::TopUp(top_up), chain_id)) => rails::Seen::TopUp(rails::TopUpSeen {
+                chain_id,
+                escrow,
+                channel: top_up.channel,
+                additional: top_up.additional,
+            }),
+            Err(refusal) if refusal.is_unreadable() => rails::Seen::Unreadable(refusal.says()),
+            Err(refusal) => rails::Seen::Unfit(refusal.says()),
+        };
+        Sight { seen, adoption: None }
+    }
+
     async fn look_for_top_up(&self, transaction: B256, id: ChannelId) -> Result<Sight, EvidenceFault> {
         let found = self.escrow.topped_up_by(transaction, id).await?;
         let seen = rails::Seen::TopUp(rails::TopUpSeen {
@@ -254,8 +282,7 @@ impl Evidence for OnChain {
             rails::Evidence::None => return Ok(Sight::NOTHING),
             rails::Evidence::OpenedBy { tx_hash, channel } => self.look_for_open(tx_hash, channel).await,
             rails::Evidence::ToppedUpBy { tx_hash, channel } => self.look_for_top_up(tx_hash, channel).await,
-            // No challenge of this chain side offers it yet.
-            rails::Evidence::RawTransaction { .. } => Err(EvidenceFault::OtherEffect),
+            rails::Evidence::RawTransaction { bytes } => return Ok(self.read(bytes)),
         };
         let seen = match found {
             Ok(sight) => return Ok(sight),
@@ -265,5 +292,43 @@ impl Evidence for OnChain {
             Err(EvidenceFault::Chain(fault)) => return Err(fault.into()),
         };
         Ok(Sight { seen, adoption: None })
+    }
+}
+
+#[async_trait]
+impl Relay for OnChain {
+    async fn look_for(&self, transaction: B256, channel: ChannelId) -> Result<Whereabouts, ChainTrouble> {
+        let rpc = self.escrow.rpc();
+        let head = rpc.head().await?;
+        let found = self.escrow.channel_at(channel, head.hash).await?;
+        Ok(Whereabouts {
+            is_known: rpc.outcome(transaction).await? != Outcome::NotSeen,
+            channel_exists: found.is_some(),
+            head: head.timestamp,
+        })
+    }
+
+    async fn rehearse(&self, transaction: &ForeignTransaction) -> Option<String> {
+        match self.escrow.rpc().rehearse(transaction).await {
+            Err(SendFault::WouldRevert(revert)) => Some(revert.to_string()),
+            Err(fault) => {
+                tracing::debug!(%fault, "a payer's transaction could not be tried before it was sent");
+                None
+            }
+            Ok(()) => None,
+        }
+    }
+
+    async fn send(&self, raw: &[u8], transaction: B256) -> Result<Sent, ChainTrouble> {
+        match self.escrow.rpc().broadcast(raw, transaction).await {
+            Ok(Broadcast::NonceTaken) => Ok(Sent::Refused(
+                "its nonce was used by another transaction".to_owned(),
+            )),
+            Ok(
+                Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::Landed(_) | Broadcast::Underpriced,
+            ) => Ok(Sent::Taken),
+            Err(SendFault::Refused { message, .. }) => Ok(Sent::Refused(message)),
+            Err(fault) => Err(fault.into()),
+        }
     }
 }

@@ -208,6 +208,14 @@ impl Till {
     /// [`Refusal::ChannelNotFound`], or the proof's own.
     pub fn prove(&self, voucher: Voucher<Claimed>) -> Result<Voucher<Proven>, Refusal> {
         let terms = self.terms(voucher.channel()).ok_or(Refusal::ChannelNotFound)?;
+        self.prove_of(&terms, voucher)
+    }
+
+    /// Proves the voucher of a channel that is not open yet, against the terms that it will have.
+    ///
+    /// # Errors
+    /// The proof's own.
+    pub fn prove_of(&self, terms: &Terms, voucher: Voucher<Claimed>) -> Result<Voucher<Proven>, Refusal> {
         voucher.prove(terms.signer(), self.domain(), &default_backend())
     }
 

@@ -4,11 +4,13 @@ use super::Sender;
 use super::envelope::Envelope;
 use super::fault::SendFault;
 use crate::fault::{ChainFault, describe};
+use crate::rpc::Rpc;
 use alloy::primitives::{Address, B256};
 use alloy::providers::Provider;
 use alloy::rpc::types::Log;
 use alloy::transports::RpcError;
 use core::time::Duration;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, sleep};
 
 /// How often [`Sender::wait`] asks, in milliseconds.
@@ -63,10 +65,45 @@ impl Sender {
     /// Sends an envelope. Sending it again is harmless.
     ///
     /// # Errors
-    /// [`SendFault::Refused`] when the node said no, [`SendFault::Chain`] when it is not known whether it arrived.
+    /// As [`Rpc::broadcast`].
     pub async fn broadcast(&self, envelope: &Envelope) -> Result<Broadcast, SendFault> {
+        self.rpc.broadcast(&envelope.raw, envelope.hash).await
+    }
+
+    /// What this node knows of the transaction now.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`].
+    pub async fn outcome(&self, hash: B256) -> Result<Outcome, ChainFault> {
+        self.rpc.outcome(hash).await
+    }
+
+    /// Waits until it is mined, or until the deadline: then, whatever went wrong meanwhile, it is pending.
+    ///
+    /// The node is always asked at least once, and to the end: a deadline that has passed must not hide what landed.
+    pub async fn wait(&self, hash: B256, deadline: Instant) -> Outcome {
+        loop {
+            match self.outcome(hash).await {
+                Ok(Outcome::Landed(landed)) => return Outcome::Landed(landed),
+                Ok(Outcome::Pending | Outcome::NotSeen) => {}
+                Err(fault) => tracing::debug!(%hash, %fault, "the outcome could not be read"),
+            }
+            if Instant::now() >= deadline {
+                return Outcome::Pending;
+            }
+            sleep(Duration::from_millis(WAIT_POLL_MILLISECONDS)).await;
+        }
+    }
+}
+
+impl Rpc {
+    /// Sends a signed transaction, whoever signed it. Sending it again is harmless.
+    ///
+    /// # Errors
+    /// [`SendFault::Refused`] when the node said no, [`SendFault::Chain`] when it is not known whether it arrived.
+    pub async fn broadcast(&self, raw: &[u8], hash: B256) -> Result<Broadcast, SendFault> {
         let doing = "sending a transaction";
-        let error = match self.rpc.provider().send_raw_transaction(&envelope.raw).await {
+        let error = match self.provider().send_raw_transaction(raw).await {
             Ok(_) => return Ok(Broadcast::Accepted),
             Err(error) => error,
         };
@@ -90,14 +127,14 @@ impl Sender {
             "invalid nonce",
             "nonce has already been used",
         ]) {
-            return Ok(match self.outcome(envelope.hash).await? {
+            return Ok(match self.outcome(hash).await? {
                 Outcome::Landed(landed) => Broadcast::Landed(landed),
                 Outcome::Pending => Broadcast::AlreadyKnown,
                 Outcome::NotSeen => Broadcast::NonceTaken,
             });
         }
         if says(&["underpriced"]) {
-            return Ok(match self.outcome(envelope.hash).await? {
+            return Ok(match self.outcome(hash).await? {
                 Outcome::Landed(landed) => Broadcast::Landed(landed),
                 Outcome::Pending => Broadcast::AlreadyKnown,
                 Outcome::NotSeen => Broadcast::Underpriced,
@@ -114,33 +151,17 @@ impl Sender {
     /// # Errors
     /// [`ChainFault::Rpc`].
     pub async fn outcome(&self, hash: B256) -> Result<Outcome, ChainFault> {
-        if let Some(landed) = self.rpc.landed(hash).await? {
+        if let Some(landed) = self.landed(hash).await? {
             return Ok(Outcome::Landed(landed));
         }
-        let known = self.rpc.provider().get_transaction_by_hash(hash).await;
-        let known = known.map_err(ChainFault::rpc("looking up a transaction"))?;
+        // Whether it is there is all that is asked: its form may be one that only its chain knows.
+        let known = self
+            .provider()
+            .raw_request::<_, Option<IgnoredAny>>("eth_getTransactionByHash".into(), [hash]);
+        let known = known.await.map_err(ChainFault::rpc("looking up a transaction"))?;
         Ok(known.map_or(Outcome::NotSeen, |_| Outcome::Pending))
     }
 
-    /// Waits until it is mined, or until the deadline: then, whatever went wrong meanwhile, it is pending.
-    ///
-    /// The node is always asked at least once, and to the end: a deadline that has passed must not hide what landed.
-    pub async fn wait(&self, hash: B256, deadline: Instant) -> Outcome {
-        loop {
-            match self.outcome(hash).await {
-                Ok(Outcome::Landed(landed)) => return Outcome::Landed(landed),
-                Ok(Outcome::Pending | Outcome::NotSeen) => {}
-                Err(fault) => tracing::debug!(%hash, %fault, "the outcome could not be read"),
-            }
-            if Instant::now() >= deadline {
-                return Outcome::Pending;
-            }
-            sleep(Duration::from_millis(WAIT_POLL_MILLISECONDS)).await;
-        }
-    }
-}
-
-impl crate::rpc::Rpc {
     /// The transaction's receipt, once it is mined.
     ///
     /// # Errors

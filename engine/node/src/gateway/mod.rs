@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod route;
 pub mod stream;
 pub mod streams;
+pub mod submit;
 
 use crate::gateway::answer::Denied;
 use crate::gateway::bound::Bodies;
@@ -31,7 +32,7 @@ use weir_protocol::accept::AcceptPayment;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::{Problem, ProblemType};
 use weir_store::{Health, StoreFault};
-use weir_till::{Evidence, No, SettlerHandle, Till};
+use weir_till::{Evidence, No, SettlerHandle, Submissions, Till};
 
 /// Everything a sale needs. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub struct Inner {
     pub settler: SettlerHandle,
     /// Looks at transactions.
     pub evidence: Arc<dyn Evidence>,
+    /// Broadcasts what payers signed.
+    pub submissions: Submissions,
     /// Challenges.
     pub offers: Offers,
     /// The service behind.

@@ -17,7 +17,7 @@ use weir_core::{ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::delivery::ActionKind;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
-use weir_protocol::rails::{Evidence, Judged, LowerCumulative, Rail, Seen};
+use weir_protocol::rails::{Action, Evidence, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
 use weir_store::Durable;
 use weir_till::books::UsedCredential;
@@ -116,10 +116,12 @@ impl Gateway {
             now,
             transaction: None,
         };
+        let opens = matches!(action, Action::Open(_));
+        let action = self.send_unsent(rail, action, &offer, tag).await?;
         let sight = self.look(rail, &action).await?;
         let judged = rail
             .judge(action, &sight.seen, &offer)
-            .map_err(|refusal| Denied::from(Problem::from(&refusal)))?;
+            .map_err(|refusal| Denied::from(rail.rules().problem(&refusal)))?;
         let visit = Visit {
             began,
             request,
@@ -150,7 +152,7 @@ impl Gateway {
                     .await?;
                 Ok(managed(&visit.paper, &answer))
             }
-            Judged::Voucher(voucher) => self.buy(visit, voucher, false).await,
+            Judged::Voucher(voucher) => self.buy(visit, voucher, opens).await,
             Judged::Close(voucher) => self.close(visit, voucher).await,
         }
     }

@@ -34,7 +34,7 @@ pub use weir_till::Recovered;
 use weir_till::facts::{BeginFault, Facts, tracked};
 use weir_till::freshness::{Budget, GraceTooShort};
 use weir_till::onchain::OnChain;
-use weir_till::{Clock, No, Settler, SystemClock, Till, TillConfig};
+use weir_till::{Clock, No, Settler, Submissions, SystemClock, Till, TillConfig};
 
 /// How long the start waits for the first view of the chain before it announces itself all the same.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
@@ -210,6 +210,7 @@ impl Opened {
         let onchain = Arc::new(OnChain::new(
             chain.escrow,
             chain.sender,
+            config.chain.token,
             config.chain.finality_blocks,
             facts.birth(),
         ));
@@ -225,6 +226,7 @@ impl Opened {
         self.front.open(Gateway::new(gateway::Inner {
             till: till.clone(),
             settler: settler_handle,
+            submissions: Submissions::open(&till, onchain.clone())?,
             evidence: onchain,
             offers: Offers::new(seller, self.secrets),
             upstream: self.front.upstream().clone(),

@@ -5,6 +5,7 @@ use super::{
     Action, Funding, LowerCumulative, OpenClaim, PayloadError, Rail, RailRules, SignatureForms, TopUpClaim,
 };
 use crate::credential::Credential;
+use crate::problem::ProblemType;
 use crate::request::{AddressSpelling, SessionRequest};
 use weir_core::terms::EVM_DOMAIN_NAME;
 
@@ -21,6 +22,7 @@ const RULES: RailRules = RailRules {
     addresses: AddressSpelling::Checksummed,
     default_chain_id: None,
     receipt_chain_id: true,
+    reverted: ProblemType::TransactionReverted,
     credential_types: Some(&[TYPE_HASH]),
 };
 

@@ -73,6 +73,12 @@ pub enum JudgeRefusal {
     /// The transaction was mined and changed nothing.
     #[error("the transaction reverted")]
     Reverted,
+    /// The bytes are no transaction of this rail.
+    #[error("the transaction {0}")]
+    Unreadable(&'static str),
+    /// The transaction does what is not taken here.
+    #[error("the transaction {0}")]
+    Unfit(&'static str),
     /// The transaction is not mined yet, as far as our node knows.
     #[error("the transaction is not mined yet")]
     NotMined,
@@ -86,6 +92,7 @@ impl From<&JudgeRefusal> for Problem {
         match refusal {
             JudgeRefusal::Reverted => Self::new(ProblemType::TransactionReverted, said),
             JudgeRefusal::NotMined => Self::blank(503, said),
+            JudgeRefusal::Unreadable(_) => Self::new(ProblemType::MalformedCredential, said).with_status(400),
             JudgeRefusal::DepositTooSmall => Self::new(ProblemType::InsufficientBalance, said),
             _ => Self::new(ProblemType::VerificationFailed, said),
         }
@@ -125,6 +132,8 @@ pub(super) fn judge(
         (Action::Voucher(voucher), Seen::Nothing) => Ok(Judged::Voucher(voucher)),
         (Action::Close(voucher), Seen::Nothing) => Ok(Judged::Close(voucher)),
         (_, Seen::Reverted) => Err(JudgeRefusal::Reverted),
+        (_, Seen::Unreadable(why)) => Err(JudgeRefusal::Unreadable(why)),
+        (_, Seen::Unfit(why)) => Err(JudgeRefusal::Unfit(why)),
         (_, Seen::NotMined) => Err(JudgeRefusal::NotMined),
         (Action::Open(claim), Seen::Open(seen)) => judge_open(rules, claim, seen, offer),
         (Action::TopUp(claim), Seen::TopUp(seen)) => {

@@ -15,6 +15,7 @@ pub mod tempo_session_v1;
 
 use crate::credential::Credential;
 use crate::delivery::ActionKind;
+use crate::problem::{Problem, ProblemType};
 use crate::request::{AddressSpelling, SessionRequest};
 use alloy_primitives::{Address, B256};
 use core::fmt;
@@ -65,8 +66,20 @@ pub struct RailRules {
     pub default_chain_id: Option<u64>,
     /// True when receipts carry `chainId`.
     pub receipt_chain_id: bool,
+    /// What a transaction that was mined in vain is answered with.
+    pub reverted: ProblemType,
     /// The values of `payload.type` that challenges offer, where the method's challenges say so.
     pub credential_types: Option<&'static [&'static str]>,
+}
+
+impl RailRules {
+    /// How a refusal reads on the wire of this rail.
+    pub fn problem(&self, refusal: &JudgeRefusal) -> Problem {
+        match refusal {
+            JudgeRefusal::Reverted => Problem::new(self.reverted, refusal.to_string()),
+            other => Problem::from(other),
+        }
+    }
 }
 
 /// A signed transaction that a client asks the server to broadcast.
@@ -142,6 +155,30 @@ impl Action {
         }
     }
 
+    /// The transaction that the server is to broadcast for it.
+    pub const fn unsent(&self) -> Option<&RawTransaction> {
+        match self {
+            Self::Open(OpenClaim {
+                funding: Funding::Raw(raw),
+                ..
+            })
+            | Self::TopUp(TopUpClaim {
+                funding: Funding::Raw(raw),
+                ..
+            }) => Some(raw),
+            _ => None,
+        }
+    }
+
+    /// The same after its transaction was broadcast: from then on it is as if the client had done that.
+    #[must_use]
+    pub fn sent(mut self, tx_hash: B256, payer: Address) -> Self {
+        if let Self::Open(OpenClaim { funding, .. }) | Self::TopUp(TopUpClaim { funding, .. }) = &mut self {
+            *funding = Funding::Mined { tx_hash, payer };
+        }
+        self
+    }
+
     /// The channel that it is about.
     pub const fn channel(&self) -> ChannelId {
         match self {
@@ -194,6 +231,10 @@ pub enum Seen {
     NotMined,
     /// The transaction is mined, or decoded, and does something else.
     SomethingElse,
+    /// The bytes are no transaction of this rail, in words that follow "the transaction ".
+    Unreadable(&'static str),
+    /// The transaction was decoded, and would not be broadcast, in words that follow "the transaction ".
+    Unfit(&'static str),
 }
 
 /// An opening, from the escrow's event or from a transaction's call.

@@ -6,6 +6,7 @@ use super::{
     Action, Funding, LowerCumulative, OpenClaim, PayloadError, Rail, RailRules, SignatureForms, TopUpClaim,
 };
 use crate::credential::Credential;
+use crate::problem::ProblemType;
 use crate::request::{AddressSpelling, SessionRequest};
 use weir_core::terms::TEMPO_DOMAIN_NAME;
 
@@ -24,6 +25,7 @@ const RULES: RailRules = RailRules {
     addresses: AddressSpelling::Lowercase,
     default_chain_id: Some(TEMPO_CHAIN_ID),
     receipt_chain_id: false,
+    reverted: ProblemType::VerificationFailed,
     credential_types: None,
 };
 
