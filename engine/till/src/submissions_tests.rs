@@ -1,5 +1,4 @@
 //! What must hold of payers' transactions before and after they are sent, on a relay that tells what it was asked.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
 use crate::freshness::Budget;

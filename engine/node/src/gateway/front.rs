@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{Method, Response};
+use axum::http::{HeaderValue, Method, Response, header};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tower_http::cors::CorsLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use weir_protocol::problem::Problem;
+use weir_protocol::{Credential, Opaque};
 use weir_till::No;
 
 /// How often [`Front::drain`] looks whether requests are under way.
@@ -179,6 +180,17 @@ impl Front {
     }
 }
 
+/// The route whose challenge a request echoes; nothing is verified yet.
+fn challenged_route(request: &Request) -> Option<String> {
+    let lines = request.headers().get_all(header::AUTHORIZATION);
+    let credential = Credential::find(lines.iter().map(HeaderValue::as_bytes)).ok()??;
+    Some(
+        Opaque::decode(credential.challenge.opaque.as_deref()?)
+            .ok()?
+            .route,
+    )
+}
+
 async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
     let routes = front.routes();
     let path = request.uri().path();
@@ -186,7 +198,10 @@ async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
     let manages = matches!(*request.method(), Method::HEAD | Method::POST) && !has_body(&request);
     let served = routes.find(request.method(), path);
     let is_free = served.is_none_or(|route| route.price.is_none());
-    let managed = (manages && is_free).then(|| routes.find_paid(path)).flatten();
+    // What another route of the path sold is managed under its challenge, which is verified as that route's.
+    let challenged = manages.then(|| challenged_route(&request)).flatten();
+    let challenged = challenged.and_then(|name| routes.find_named(path, &name));
+    let managed = challenged.or_else(|| (manages && is_free).then(|| routes.find_paid(path)).flatten());
     let Some(route) = managed.or(served) else {
         return Denied::from(Problem::blank(
             404,

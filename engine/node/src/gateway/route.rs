@@ -105,6 +105,12 @@ impl Routes {
         self.fitting(path)?.find(|route| route.price.is_some())
     }
 
+    /// The paid route of the path to which a challenge is bound by its name.
+    pub fn find_named(&self, path: &str, name: &str) -> Option<&Route> {
+        self.fitting(path)?
+            .find(|route| route.price.is_some() && route.name() == name)
+    }
+
     fn fitting(&self, path: &str) -> Option<impl Iterator<Item = &Route>> {
         if !is_plain(path) {
             return None;
@@ -255,6 +261,14 @@ mod tests {
             Some("/paid")
         );
         assert!(routes.find_paid("/free").is_none());
+        assert!(routes.find_named("/paid", "GET /paid").is_some());
+        for (path, name) in [
+            ("/paid", "POST /paid"),
+            ("/other", "GET /paid"),
+            ("/other", "GET /*"),
+        ] {
+            assert!(routes.find_named(path, name).is_none(), "{path} {name}");
+        }
     }
 
     #[test]
