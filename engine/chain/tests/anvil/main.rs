@@ -6,5 +6,7 @@ mod evidence;
 mod proxy;
 mod recorder;
 mod sending;
+mod tempo;
+mod tempo_wallet;
 mod twin;
 mod watching;
