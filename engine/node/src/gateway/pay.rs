@@ -13,7 +13,7 @@ use axum::http::{HeaderName, Response};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
-use weir_core::{ChannelId, Claimed, Refusal, Voucher};
+use weir_core::{Amount, ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::delivery::ActionKind;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
@@ -100,10 +100,17 @@ impl Gateway {
             .price
             .as_ref()
             .map_or(ChargeOn::default(), |price: &Price| price.charge_on);
+        // The least raise is between vouchers: the first one may be as low as its payer likes (draft-tempo-session-00,
+        // Open Verification). Refused after its opening, it would leave a deposit locked for nothing.
+        let opens = matches!(action, Action::Open(_));
         let order = Order {
             price: (wants == Delivers::Content).then_some(offer.amount),
             rules: VoucherRules {
-                delta_min: offer.min_voucher_delta(),
+                delta_min: if opens {
+                    Amount::ZERO
+                } else {
+                    offer.min_voucher_delta()
+                },
                 lower: lower_rule(rail),
             },
             credential: Some(tag),
@@ -116,7 +123,6 @@ impl Gateway {
             now,
             transaction: None,
         };
-        let opens = matches!(action, Action::Open(_));
         let action = self.send_unsent(rail, action, &offer, tag).await?;
         let sight = self.look(rail, &action).await?;
         let judged = rail

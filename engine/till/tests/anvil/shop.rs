@@ -114,7 +114,7 @@ impl Shop {
         let stranger = Sender::connect(world.rpc.clone(), key(0x22)).await.unwrap();
         let (escrow, payee) = (world.escrow.clone(), world.payee.clone());
         let chain = Arc::new(Impatient {
-            real: OnChain::new(escrow, payee, finality_blocks, facts.birth()),
+            real: OnChain::new(escrow, payee, world.token, finality_blocks, facts.birth()),
             stranger,
             steals: AtomicBool::new(false),
         });
