@@ -204,7 +204,7 @@ async fn buy(payer: Payer, url: String, run: Arc<Run>, counts: Arc<Counts>) {
                 assert!(response.status.is_server_error(), "{response:?}");
                 counts.lost.fetch_add(1, Ordering::SeqCst);
             }
-            Err(Error::Http(_) | Error::OutcomeUnknown) => {
+            Err(Error::Http(_) | Error::OutcomeUnknown | Error::Cut { .. }) => {
                 counts.lost.fetch_add(1, Ordering::SeqCst);
             }
             Err(error) => panic!("payer {}: {error}", payer.address()),

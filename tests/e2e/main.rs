@@ -11,6 +11,7 @@
 //! | `metrics` | what Prometheus is told |
 //! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
 //! | `seller_vanished` | the deposit comes back without the seller |
+//! | `payer_cli` | what `weir pay` pays, prints and says |
 //! | `settle` | what the daemon takes on the chain, and when |
 //! | `tls` | payers that connect by TLS |
 //! | `demo` | the demonstration comes out even and leaves no process |
@@ -32,6 +33,7 @@ mod demo;
 mod kill_nine;
 mod metrics;
 mod offers;
+mod payer_cli;
 mod restart;
 mod seller_vanished;
 mod service;

@@ -1,14 +1,15 @@
 //! One paid request: challenge, voucher, answer, and what to do about each kind of no.
 
-use crate::account::{Outcome, Steps};
+use crate::account::{Bounds, Outcome};
 use crate::credential::Action;
 use crate::error::Error;
-use crate::http::{Answer, Request, Sending};
+use crate::http::{Answer, Patience, Request, Sending};
 use crate::manage::PAYMENT_RECEIPT;
-use crate::offer::{Complaint, Offer};
+use crate::offer::{Complaint, Offer, words};
 use crate::payer::Core;
-use crate::purse::{Purse, Ticket};
+use crate::purse::Purse;
 use crate::state::Stage;
+use crate::ticket::Ticket;
 use core::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::{StatusCode, Url};
@@ -49,12 +50,14 @@ enum Verdict {
 }
 
 impl Core {
-    /// Makes a request and pays for it. With `streaming`, everything that is signed counts as agreed.
-    pub(crate) async fn pay(&self, request: &Request, streaming: bool) -> Result<Paid, Error> {
+    /// Makes a request and pays for it.
+    pub(crate) async fn pay(&self, request: &Request) -> Result<Paid, Error> {
+        let mut patience = self.http.patience();
         let offer = match self.take_challenge(request) {
             Some(offer) => offer,
             None => {
-                let sending = self.http.send(request, &self.preferences(request)).await?;
+                let preferences = self.preferences(request);
+                let sending = self.http.send(request, &preferences, &mut patience).await?;
                 if sending.response.status() != StatusCode::PAYMENT_REQUIRED {
                     return Ok(Paid {
                         response: sending.response,
@@ -73,26 +76,21 @@ impl Core {
         };
         let _announcing = announcing.filter(|_| purse.record().stage != Stage::Live);
         let ticket = self.ticket(&purse, &offer, &request.url).await?;
-        let mut session = Session {
+        let session = Session {
             purse,
             ticket,
             offer,
             receipt: None,
         };
-        if streaming {
-            let steps = self.steps(&session.offer);
-            session.ticket.extend(None, self.limits.max_stream, steps).await?;
-        }
-        let mut paid = self.rounds(request, session).await?;
-        if let (true, Some(session)) = (streaming, &mut paid.session) {
-            // The rounds may have raised what is signed by a whole step; a stream uses it without asking.
-            let steps = self.steps(&session.offer);
-            session.ticket.extend(None, self.limits.max_stream, steps).await?;
-        }
-        Ok(paid)
+        self.rounds(request, session, &mut patience).await
     }
 
-    async fn rounds(&self, request: &Request, mut session: Session) -> Result<Paid, Error> {
+    async fn rounds(
+        &self,
+        request: &Request,
+        mut session: Session,
+        patience: &mut Patience,
+    ) -> Result<Paid, Error> {
         let key = format!("{:x}", crate::credential::random_word()?);
         let mut lag_wait = LAG_WAIT_FIRST;
         for _ in 0..ROUNDS_MAX {
@@ -105,10 +103,10 @@ impl Core {
                     HeaderValue::from_str(&key).map_err(|_| Error::Overflow)?,
                 );
             }
-            let sending = match self.http.send(request, &extra).await {
+            let sending = match self.http.send(request, &extra, patience).await {
                 Ok(sending) => sending,
                 // Nothing was ever sent.
-                Err(error @ Error::Http(_)) => return refused(session, error),
+                Err(error @ Error::Http(_)) => return refused(session, error).await,
                 Err(error) => return Err(error),
             };
             let repeated = sending.repeated;
@@ -121,21 +119,23 @@ impl Core {
                 .await;
             session = match lags {
                 Ok(lags) => {
-                    if lags {
-                        tokio::time::sleep(lag_wait).await;
-                        lag_wait = lag_wait.saturating_mul(2);
+                    let why = "the server has not seen the deposit yet";
+                    if lags && !patience.wait(why, lag_wait).await {
+                        return refused(left, Error::NotSeen).await;
                     }
+                    lag_wait = lag_wait.saturating_mul(if lags { 2 } else { 1 });
                     left
                 }
                 // The answer to an earlier copy of this credential was lost: it may have been charged.
                 Err(Error::OutcomeUnknown) => return Err(Error::OutcomeUnknown),
-                Err(error) => return refused(left, error),
+                Err(error) => return refused(left, error).await,
             };
         }
         refused(
             session,
             Error::Protocol("the server asks for another payment again and again"),
         )
+        .await
     }
 
     async fn judge(
@@ -190,9 +190,9 @@ impl Core {
                     return Ok(Verdict::Complaint(blank, answer, session));
                 }
                 None => {
-                    let detail = String::from_utf8_lossy(&answer.body).chars().take(300).collect();
+                    let detail = words(&String::from_utf8_lossy(&answer.body));
                     let kind = ProblemType::Blank;
-                    session.ticket.end(Outcome::Refused)?;
+                    session.ticket.end(Outcome::Refused).await?;
                     return Err(Error::Refused {
                         status: status.as_u16(),
                         kind,
@@ -202,7 +202,7 @@ impl Core {
             }
         }
         // The service's own no, without a receipt: nothing was charged.
-        session.ticket.end(Outcome::Refused)?;
+        session.ticket.end(Outcome::Refused).await?;
         Ok(Verdict::Done(Paid {
             response,
             session: None,
@@ -269,11 +269,11 @@ impl Core {
 
     /// Concedes a required total, topping up where the deposit is too small for it.
     async fn raise(&self, session: &mut Session, required: Cumulative, url: &Url) -> Result<(), Error> {
-        let steps = self.steps(&session.offer);
-        match session.ticket.concede(required, steps).await {
+        let bounds = self.bounds(&session.offer);
+        match session.ticket.concede(required, bounds).await {
             Err(Error::DepositTooSmall { needed, .. }) => {
                 self.cover(&session.purse, &session.offer, needed, url).await?;
-                session.ticket.concede(required, steps).await
+                session.ticket.concede(required, bounds).await
             }
             done => done,
         }
@@ -281,20 +281,23 @@ impl Core {
 
     /// Agrees to the price of one unit, topping up where the deposit is too small for it.
     async fn ticket(&self, purse: &Arc<Purse>, offer: &Offer, url: &Url) -> Result<Ticket, Error> {
-        let (price, steps) = (offer.request.amount, self.steps(offer));
-        match Ticket::agree(purse, &self.run, price, steps).await {
+        let bounds = self.bounds(offer);
+        match Ticket::agree(purse, &self.run, bounds).await {
             Err(Error::DepositTooSmall { needed, .. }) => {
                 self.cover(purse, offer, needed, url).await?;
-                Ticket::agree(purse, &self.run, price, steps).await
+                Ticket::agree(purse, &self.run, bounds).await
             }
             done => done,
         }
     }
 
-    pub(crate) fn steps(&self, offer: &Offer) -> Steps {
-        Steps {
-            least: offer.request.min_voucher_delta(),
+    /// Within what vouchers for an offer are raised.
+    pub(crate) fn bounds(&self, offer: &Offer) -> Bounds {
+        Bounds {
+            price: offer.request.amount,
+            step: offer.request.min_voucher_delta(),
             ahead_max: self.limits.max_ahead,
+            stream_max: self.limits.max_stream,
         }
     }
 
@@ -316,7 +319,7 @@ impl Core {
 }
 
 /// Ends a request that was certainly not charged.
-fn refused<T>(session: Session, error: Error) -> Result<T, Error> {
-    session.ticket.end(Outcome::Refused)?;
+async fn refused<T>(session: Session, error: Error) -> Result<T, Error> {
+    session.ticket.end(Outcome::Refused).await?;
     Err(error)
 }

@@ -127,7 +127,9 @@ impl World {
     }
 
     pub(crate) async fn balance(&self, payer: &Payer) -> u128 {
-        payer.core.chain.balance(self.token).await.unwrap().base_units()
+        let escrow = payer.core.chain.escrow(self.escrow).await.unwrap();
+        let balance = payer.core.chain.balance(&escrow, self.token).await;
+        balance.unwrap().base_units()
     }
 
     pub(crate) async fn pass(&self, seconds: u64) {

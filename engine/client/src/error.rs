@@ -1,12 +1,13 @@
 //! Every typed no of the payer's library.
 
+use crate::cost::Cost;
 use crate::limits::LimitExceeded;
 use crate::onchain::ChainError;
 use crate::receipt::Overcharged;
 use crate::state::StateError;
-use alloy::primitives::B256;
-use weir_core::{Amount, ChannelId, Cumulative};
-use weir_protocol::ProblemType;
+use alloy::primitives::{Address, B256};
+use weir_core::{Amount, ChannelId, Cumulative, UnixSeconds};
+use weir_protocol::{ProblemType, timestamp};
 
 /// Why something was not done. Nothing in it holds a key, a credential or a signature.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,9 @@ pub enum Error {
         /// What was agreed for all requests so far.
         agreed: Cumulative,
     },
+    /// The deposit is on the chain, and the server has not seen it within the payer's patience.
+    #[error("the server has not seen the channel's deposit yet, which it takes for final some blocks later")]
+    NotSeen,
     /// The channel is closed or unknown to the server: its rest is to be withdrawn (`request_close`, `withdraw`).
     #[error("channel {0} is gone: the server knows it as closed, or not at all")]
     ChannelGone(ChannelId),
@@ -75,12 +79,40 @@ pub enum Error {
     /// The server's answer breaks the protocol.
     #[error("the server's answer breaks the protocol: {0}")]
     Protocol(&'static str),
-    /// The balance does not cover one request.
-    #[error("the balance of {balance} does not cover {needed}")]
+    /// The answer broke off: a stream without its last receipt, or a body without its end.
+    #[error("the answer broke off{}: {why}; {cost}", after(*events))]
+    Cut {
+        /// How many events of a stream came.
+        events: u64,
+        /// What it cost, as far as the server's receipts tell.
+        cost: Cost,
+        /// What happened.
+        why: String,
+    },
+    /// The payer's balance does not cover what has to be locked.
+    #[error("{payer} holds {balance} base units of the token {token}, and {needed} are needed")]
     Balance {
+        /// The token.
+        token: Address,
+        /// Whose balance it is.
+        payer: Address,
         /// What the payer holds of the token.
         balance: Amount,
         /// What would be needed.
+        needed: Amount,
+    },
+    /// The escrow takes less of the token on one channel than is needed.
+    #[error(
+        "the escrow {escrow} takes at most {cap} base units of the token {token} on a channel, and {needed} are needed"
+    )]
+    Cap {
+        /// The escrow.
+        escrow: Address,
+        /// The token.
+        token: Address,
+        /// Most that one channel may hold there.
+        cap: Amount,
+        /// What it would have to hold.
         needed: Amount,
     },
     /// The deposit does not cover the next voucher, and was not raised far enough.
@@ -95,9 +127,9 @@ pub enum Error {
     #[error("a total does not fit 128 bits")]
     Overflow,
     /// The grace period of the payer's close request is not over.
-    #[error("the deposit can be withdrawn from {ready_at} (Unix seconds) on")]
+    #[error("the deposit can be withdrawn from {} on", date(*ready_at))]
     NotReady {
-        /// When it can be.
+        /// When it can be, in Unix seconds.
         ready_at: u64,
     },
     /// The server's close did not do on the chain what it should.
@@ -110,8 +142,8 @@ pub enum Error {
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
     /// The server cannot be reached, or answered too late.
-    #[error("the request failed: {0}")]
-    Http(reqwest::Error),
+    #[error(transparent)]
+    Http(#[from] Unreached),
     /// The chain cannot be asked, or a transaction failed.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -120,9 +152,52 @@ pub enum Error {
     State(#[from] StateError),
 }
 
-impl From<reqwest::Error> for Error {
-    /// A URL may hold a secret in its query: the error keeps none (threat K1).
-    fn from(error: reqwest::Error) -> Self {
-        Self::Http(error.without_url())
+/// A server was not reached, or its answer did not come in time.
+#[derive(Debug)]
+pub struct Unreached {
+    place: String,
+    error: reqwest::Error,
+}
+
+impl Unreached {
+    /// The URL may hold a secret in its query: the error keeps none (threat K1), and `place` must have none.
+    pub(crate) fn new(place: String, error: reqwest::Error) -> Self {
+        Self {
+            place,
+            error: error.without_url(),
+        }
     }
+
+    /// True when the request itself cannot be sent.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.error.is_builder()
+    }
+}
+
+impl core::fmt::Display for Unreached {
+    /// The place, and the whole chain of causes: the last one is the one that helps.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", self.place, self.error)?;
+        let mut cause = core::error::Error::source(&self.error);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for Unreached {}
+
+fn after(events: u64) -> String {
+    match events {
+        0 => String::new(),
+        1 => " after 1 event".to_owned(),
+        more => format!(" after {more} events"),
+    }
+}
+
+/// A moment as people read it, in UTC.
+fn date(unix_seconds: u64) -> String {
+    timestamp::write(UnixSeconds(unix_seconds)).unwrap_or_else(|_| format!("{unix_seconds} (Unix seconds)"))
 }

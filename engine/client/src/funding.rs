@@ -1,5 +1,6 @@
 //! Deposits: which channel pays an offer, how one is opened, and how it grows (threat T6).
 
+use crate::account::{Account, Held};
 use crate::credential::Action;
 use crate::error::Error;
 use crate::offer::Offer;
@@ -62,16 +63,13 @@ impl Core {
     async fn plan(&self, offer: &Offer, origin: &str) -> Result<Arc<Purse>, Error> {
         let escrow = self.chain.trusted_escrow(offer.escrow, &self.limits).await?;
         let token = offer.request.currency;
+        // Nothing is locked for a purchase that the limits would refuse at once.
+        self.check_first_voucher(offer)?;
         let needed = self.least_deposit(offer);
         self.limits.check_deposit(needed)?;
-        let cap = Amount::new(
-            escrow
-                .max_deposit(token)
-                .await
-                .map_err(ChainError::from)?
-                .base_units(),
-        );
-        let balance = self.chain.balance(token).await?;
+        let cap = escrow.max_deposit(token).await.map_err(ChainError::from)?;
+        let cap = Amount::new(cap.base_units());
+        let balance = self.chain.balance(&escrow, token).await?;
         let wished = offer
             .request
             .suggested_deposit
@@ -79,10 +77,7 @@ impl Core {
         let wished = wished.unwrap_or(needed).max(needed);
         let deposit = wished.min(self.limits.max_deposit).min(cap).min(balance);
         if deposit < needed || deposit.is_zero() {
-            return Err(Error::Balance {
-                balance: balance.min(cap),
-                needed,
-            });
+            return Err(self.too_little(&escrow, token, (cap, needed), (balance, needed)));
         }
         let payee = offer.request.recipient;
         let terms = Terms {
@@ -261,13 +256,12 @@ impl Core {
         let most = Cumulative::new(self.limits.max_deposit.base_units())
             .min(cap)
             .since(deposit);
-        let balance = self.chain.balance(offer.request.currency).await?;
+        let token = offer.request.currency;
+        let balance = self.chain.balance(escrow, token).await?;
         let most = most.unwrap_or(Amount::ZERO).min(balance);
         if most < missing {
-            return Err(Error::Balance {
-                balance: most,
-                needed: missing,
-            });
+            let cap = Amount::new(cap.base_units());
+            return Err(self.too_little(escrow, token, (cap, total), (balance, missing)));
         }
         Ok(offer
             .request
@@ -275,6 +269,41 @@ impl Core {
             .unwrap_or(missing)
             .max(missing)
             .min(most))
+    }
+
+    /// Says what is too small for a deposit: what the escrow takes, for what the channel would hold, or what the payer
+    /// has, for what it would lock now.
+    fn too_little(
+        &self,
+        escrow: &Escrow,
+        token: Address,
+        (cap, total): (Amount, Amount),
+        (balance, needed): (Amount, Amount),
+    ) -> Error {
+        if cap < total {
+            return Error::Cap {
+                escrow: escrow.address(),
+                token,
+                cap,
+                needed: total,
+            };
+        }
+        Error::Balance {
+            token,
+            payer: self.chain.payer(),
+            balance,
+            needed,
+        }
+    }
+
+    /// Holds the first voucher of a new channel against the limits.
+    fn check_first_voucher(&self, offer: &Offer) -> Result<(), Error> {
+        let (all, none) = (Cumulative::new(u128::MAX), Cumulative::ZERO);
+        let mut fresh = Account::load(all, none, none, none);
+        match fresh.agree(self.bounds(offer), |price| self.run.allows(price)) {
+            Err(Held::Limit(why)) => Err(why.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Takes up a top-up that was signed: sees to it that it is mined, and tells the server; forgets it when it

@@ -1,9 +1,11 @@
 //! HTTP as the payer speaks it: never a credential in the clear, never a redirect followed, everything bounded.
 
-use crate::error::Error;
+use crate::error::{Error, Unreached};
+use crate::offer::{PROBLEM_BYTES_MAX, detail};
 use core::time::Duration;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
+use tokio::time::Instant;
 
 /// How the payer speaks HTTP.
 #[derive(Debug, Clone)]
@@ -12,10 +14,14 @@ pub struct HttpOptions {
     pub timeout: Duration,
     /// Longest answer body that is read whole, in bytes.
     pub body_bytes_max: usize,
-    /// Most times that one request is sent again after a 503, a 429 or a lost connection.
+    /// Most times that one request is sent again after a lost connection, or after a 503 or a 429 that do not say for
+    /// how long.
     pub retries_max: u32,
-    /// Longest single wait between two of them.
-    pub retry_wait_max: Duration,
+    /// For how long after the first of them one purchase is tried again. As long as it lasts, a server that names a
+    /// `Retry-After` is asked again then.
+    pub wait_max: Duration,
+    /// Is told of each wait before it begins.
+    pub on_wait: Option<fn(&Wait<'_>)>,
     /// Allows `http://` to other hosts than this one. A credential can then be read on the way.
     pub allow_insecure: bool,
 }
@@ -26,14 +32,62 @@ impl Default for HttpOptions {
             timeout: Duration::from_secs(30),
             body_bytes_max: 64 * 1024 * 1024,
             retries_max: 4,
-            retry_wait_max: Duration::from_secs(10),
+            wait_max: WAIT_MAX_DEFAULT,
+            on_wait: None,
             allow_insecure: false,
         }
     }
 }
 
+/// How long one purchase is tried again unless the payer says otherwise.
+const WAIT_MAX_DEFAULT: Duration = Duration::from_secs(60);
 /// First wait before a repetition, when the server names none; it doubles.
 const RETRY_WAIT_FIRST: Duration = Duration::from_millis(100);
+/// How long a busy server's reason is read.
+const REASON_WAIT: Duration = Duration::from_secs(1);
+
+/// A wait before something is asked again.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait<'a> {
+    /// Why.
+    pub why: &'a str,
+    /// How long.
+    pub pause: Duration,
+    /// For how much longer this purchase is tried after it.
+    pub left: Duration,
+}
+
+/// How long one purchase is still tried again.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    most: Duration,
+    since: Option<Instant>,
+    on_wait: Option<fn(&Wait<'_>)>,
+}
+
+impl Patience {
+    fn left(&self) -> Duration {
+        let gone = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.most.saturating_sub(gone)
+    }
+
+    fn allows(&self, pause: Duration) -> bool {
+        pause <= self.left()
+    }
+
+    /// Waits, unless that is longer than is left: false then, at once.
+    pub(crate) async fn wait(&mut self, why: &str, pause: Duration) -> bool {
+        let Some(left) = self.left().checked_sub(pause) else {
+            return false;
+        };
+        self.since.get_or_insert_with(Instant::now);
+        if let Some(on_wait) = self.on_wait {
+            on_wait(&Wait { why, pause, left });
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
 
 /// One request, as the caller gave it.
 #[derive(Debug, Clone)]
@@ -91,8 +145,23 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(options.timeout)
             .read_timeout(options.timeout)
-            .build()?;
+            .build()
+            .map_err(|error| Unreached::new("the HTTP client".to_owned(), error))?;
         Ok(Self { client, options })
+    }
+
+    /// The patience of one purchase.
+    pub(crate) const fn patience(&self) -> Patience {
+        Patience {
+            most: self.options.wait_max,
+            since: None,
+            on_wait: self.options.on_wait,
+        }
+    }
+
+    /// Longest body that is read whole, in bytes.
+    pub(crate) const fn body_bytes_max(&self) -> usize {
+        self.options.body_bytes_max
     }
 
     /// Reads a URL and refuses one over which a credential could be read.
@@ -109,37 +178,53 @@ impl Http {
     }
 
     /// Sends a request, with `extra` headers over its own. A 503 or 429 is waited out and a lost connection tried
-    /// again, a bounded number of times. The same bytes are sent each time: a credential buys at most once.
-    pub(crate) async fn send(&self, request: &Request, extra: &HeaderMap) -> Result<Sending, Error> {
+    /// again, as often as the options allow and `patience` lasts. The same bytes are sent each time: a credential buys
+    /// at most once.
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        extra: &HeaderMap,
+        patience: &mut Patience,
+    ) -> Result<Sending, Error> {
         let mut wait = RETRY_WAIT_FIRST;
         let mut repeated = false;
-        for left in (0..=self.options.retries_max).rev() {
+        let mut left = self.options.retries_max;
+        loop {
             let mut headers = request.headers.clone();
             headers.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
             let builder = self.client.request(request.method.clone(), request.url.clone());
             let sent = builder.headers(headers).body(request.body.clone()).send().await;
-            let pause = match sent {
-                Ok(response) if left > 0 && is_busy(response.status()) => {
-                    retry_after(response.headers()).unwrap_or(wait)
+            let (why, pause) = match sent {
+                Ok(response) if is_busy(response.status()) => {
+                    let named = retry_after(response.headers());
+                    let pause = named.unwrap_or(wait);
+                    if named.is_none() && left == 0 || !patience.allows(pause) {
+                        return Ok(Sending { response, repeated });
+                    }
+                    (busy(response).await, pause)
                 }
                 Ok(response) => return Ok(Sending { response, repeated }),
-                Err(error) if left == 0 || error.is_builder() => return Err(lost(error, repeated)),
                 Err(error) => {
-                    repeated |= !error.is_connect();
-                    wait
+                    let never_sent = error.is_connect();
+                    let unreached = Unreached::new(place(&request.url), error);
+                    if left == 0 || unreached.is_ours() || !patience.allows(wait) {
+                        return Err(lost(unreached, repeated || !never_sent));
+                    }
+                    repeated |= !never_sent;
+                    (unreached.to_string(), wait)
                 }
             };
-            tokio::time::sleep(pause.min(self.options.retry_wait_max)).await;
+            patience.wait(&why, pause).await;
             wait = wait.saturating_mul(2);
+            left = left.saturating_sub(1);
         }
-        Err(Error::OutcomeUnknown)
     }
 
     /// Reads an answer whole, as far as the payer takes it.
     pub(crate) async fn read(&self, mut response: reqwest::Response) -> Result<Answer, Error> {
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await? {
+        while let Some(piece) = chunk(&mut response).await? {
             if body.len() + piece.len() > self.options.body_bytes_max {
                 return Err(Error::TooLarge(self.options.body_bytes_max));
             }
@@ -153,13 +238,45 @@ impl Http {
     }
 }
 
+/// The next piece of a body; `None` at its end.
+pub(crate) async fn chunk(response: &mut reqwest::Response) -> Result<Option<Vec<u8>>, Unreached> {
+    let piece = response.chunk().await;
+    let piece = piece.map_err(|error| Unreached::new(place(response.url()), error))?;
+    Ok(piece.map(Vec::from))
+}
+
+/// A URL as it may be shown: without the name, the password and the query, which may be secrets (threat K1).
+pub(crate) fn place(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
 /// An error after which nobody knows what the server did, unless no byte ever reached it.
-fn lost(error: reqwest::Error, repeated: bool) -> Error {
-    if !repeated && error.is_connect() || error.is_builder() {
-        return error.into();
+fn lost(unreached: Unreached, sent: bool) -> Error {
+    if !sent || unreached.is_ours() {
+        return unreached.into();
     }
-    tracing::debug!(error = %error.without_url(), "the answer got lost");
+    tracing::debug!(%unreached, "the answer got lost");
     Error::OutcomeUnknown
+}
+
+/// Why a server is busy, as it says itself.
+async fn busy(mut response: reqwest::Response) -> String {
+    let status = response.status();
+    let mut body = Vec::new();
+    let read = async {
+        while let Ok(Some(piece)) = chunk(&mut response).await {
+            body.extend_from_slice(&piece);
+            if body.len() > PROBLEM_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // A reason that does not come in time is not worth waiting for.
+    let _ = tokio::time::timeout(REASON_WAIT, read).await;
+    match detail(&body) {
+        Some(said) => format!("the server answered {status}: {said}"),
+        None => format!("the server answered {status}"),
+    }
 }
 
 fn is_busy(status: StatusCode) -> bool {

@@ -3,18 +3,20 @@
 //! | module | what it answers |
 //! |---|---|
 //! | [`limits`] | what the payer agrees to at most |
-//! | [`payer`] | the handle: request, stream, close, request a close, withdraw, recover |
+//! | [`payer`] | the handle: request, close, request a close, withdraw, recover |
 //! | [`state`] | what a restart must know, and the order in which it reaches the disk |
 //! | [`receipt`] | what a server must not claim |
-//! | [`stream`] | paying for a stream while it flows |
+//! | [`stream`] | an answer as it comes, and paying for it while it flows |
 //! | [`error`], [`onchain`] | every typed no |
 //!
 //! Promises: nothing is signed past what is on disk; nothing is broadcast before what it does is on disk; nothing is
-//! paid outside the limits; a request whose outcome is unknown is never paid a second time by itself.
+//! signed by which anything could cost more than the limits; a request whose outcome is unknown is never paid a second
+//! time by itself.
 
 mod account;
 mod buy;
 mod close;
+mod cost;
 mod credential;
 pub mod error;
 mod exit;
@@ -29,11 +31,13 @@ mod purse;
 pub mod receipt;
 pub mod state;
 pub mod stream;
+mod ticket;
 
 pub use close::CloseOutcome;
-pub use error::Error;
+pub use cost::Cost;
+pub use error::{Error, Unreached};
 pub use exit::{CloseRequest, FoundChannel, Withdrawal};
-pub use http::HttpOptions;
+pub use http::{HttpOptions, Wait};
 pub use limits::{Allowed, AllowedEscrow, LimitExceeded, Limits};
 pub use onchain::ChainError;
 pub use payer::{Payer, Response};
@@ -45,3 +49,7 @@ pub use stream::{PaidStream, StreamEvent};
 mod chain_tests;
 #[cfg(test)]
 mod chain_world;
+#[cfg(test)]
+mod server_tests;
+#[cfg(test)]
+mod server_world;

@@ -51,9 +51,11 @@ pub struct Limits {
     pub max_price: Amount,
     /// Highest total deposit of one channel, top-ups included.
     pub max_deposit: Amount,
-    /// Most that one stream may cost.
+    /// Most that one stream may cost. Any answer may turn out to be a stream and use all that is authorised, so nothing
+    /// is signed by which one could cost more.
     pub max_stream: Amount,
-    /// Most that is authorised beyond what was agreed, where a server asks for larger steps (`minVoucherDelta`).
+    /// Most that is authorised beyond the unit that is paid for, where a server asks for larger steps
+    /// (`minVoucherDelta`) or for several units at once.
     pub max_ahead: Amount,
     /// Most that all requests of one [`Payer`](crate::Payer) may cost together; `None` for no such limit.
     pub max_total: Option<Amount>,
@@ -174,15 +176,15 @@ pub enum LimitExceeded {
         limit: Amount,
     },
     /// The cost of one stream.
-    #[error("the stream would cost {offered}, over the limit {limit}")]
+    #[error("with its next voucher a stream could cost {offered}, over the limit {limit}")]
     Stream {
-        /// What the stream would cost so far.
+        /// What it could cost in all.
         offered: Amount,
         /// [`Limits::max_stream`].
         limit: Amount,
     },
     /// The authorisation ahead of what was agreed.
-    #[error("the server's voucher step would authorise {offered} ahead, over the limit {limit}")]
+    #[error("the server wants {offered} authorised beyond the unit that is paid for, over the limit {limit}")]
     Ahead {
         /// What would be authorised ahead.
         offered: Amount,

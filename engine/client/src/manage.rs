@@ -9,8 +9,8 @@ use crate::payer::Core;
 use crate::purse::Purse;
 use crate::receipt::{self, Sent};
 use crate::state::Stage;
-use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
 use std::sync::Arc;
 use weir_core::Cumulative;
 use weir_protocol::{ProblemType, SessionReceipt};
@@ -73,7 +73,8 @@ impl Core {
         Ok(())
     }
 
-    /// A management request: a bare POST to the same URL, paid for with nothing. Gives its receipt.
+    /// A management request to the same URL, paid for with nothing: a bare POST, or HEAD where a POST would buy content
+    /// because the URL has a query. Gives its receipt.
     pub(crate) async fn manage(
         &self,
         url: &Url,
@@ -81,8 +82,13 @@ impl Core {
         action: Action,
         total: Cumulative,
     ) -> Result<Option<SessionReceipt>, Error> {
-        let request = Request::bare(url.clone());
-        let probe = self.http.send(&request, &self.preferences(&request)).await?;
+        let mut request = Request::bare(url.clone());
+        if matches!(action, Action::Voucher) && url.query().is_some() {
+            request.method = Method::HEAD;
+        }
+        let mut patience = self.http.patience();
+        let preferences = self.preferences(&request);
+        let probe = self.http.send(&request, &preferences, &mut patience).await?;
         let offer = Offer::find(probe.response.headers(), &self.limits)?;
         let record = purse.record();
         if !offer.request.fits(&record.terms, record.escrow, record.chain_id) {
@@ -92,9 +98,9 @@ impl Core {
         let header = self
             .pen
             .write(&offer.challenge, escrow.domain(), purse.id(), (action, total))?;
-        let mut extra = self.preferences(&request);
+        let mut extra = preferences;
         extra.insert(AUTHORIZATION, header);
-        let sending = self.http.send(&request, &extra).await?;
+        let sending = self.http.send(&request, &extra, &mut patience).await?;
         let answer = self.http.read(sending.response).await?;
         if !answer.status.is_success() {
             let complaint = Complaint::read(&answer.body);

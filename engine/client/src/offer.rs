@@ -12,7 +12,22 @@ use weir_protocol::{Challenge, ProblemType, SessionRequest, json, timestamp};
 /// A challenge is not answered any more this long before it expires: the answer has to arrive in time.
 const EXPIRY_MARGIN_SECONDS: u64 = 3;
 /// Longest problem body that is looked at.
-const PROBLEM_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const PROBLEM_BYTES_MAX: usize = 16 * 1024;
+/// Longest words of somebody else that are shown, in characters.
+const WORDS_CHARS_MAX: usize = 300;
+
+/// Somebody else's words, as they may be shown: short and without control characters.
+pub(crate) fn words(text: &str) -> String {
+    let shown = text.chars().filter(|c| !c.is_control());
+    shown.take(WORDS_CHARS_MAX).collect()
+}
+
+/// What a problem body says to people, whoever made it.
+pub(crate) fn detail(body: &[u8]) -> Option<String> {
+    let object = json::parse_object(body, PROBLEM_BYTES_MAX).ok()?;
+    let said = object.get("detail").and_then(Value::as_str)?;
+    Some(words(said)).filter(|said| !said.is_empty())
+}
 
 /// A challenge that was decoded and found within the limits.
 #[derive(Debug, Clone)]
@@ -98,16 +113,9 @@ impl Complaint {
             .iter()
             .find(|row| row.uri == uri && row.kind != ProblemType::Blank)?;
         let required = text("requiredCumulative").and_then(|total| total.parse().ok());
-        // Somebody else's words: short and without control characters, they may be shown.
-        let detail = text("detail")
-            .unwrap_or_default()
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(300)
-            .collect();
         Some(Self {
             kind: row.kind,
-            detail,
+            detail: words(text("detail").unwrap_or_default()),
             required,
         })
     }

@@ -4,7 +4,6 @@ use crate::limits::{AllowedEscrow, LimitExceeded, Limits};
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::Provider;
 use alloy::signers::local::PrivateKeySigner;
-use alloy::sol_types::SolCall;
 use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Mutex as BriefMutex;
@@ -180,14 +179,8 @@ impl Chain {
     }
 
     /// What the payer holds of a token.
-    pub(crate) async fn balance(&self, token: Address) -> Result<Amount, ChainError> {
-        self.ask_token(
-            token,
-            &IToken::balanceOfCall {
-                account: self.payer(),
-            },
-        )
-        .await
+    pub(crate) async fn balance(&self, escrow: &Escrow, token: Address) -> Result<Amount, ChainError> {
+        Ok(clamped(escrow.token_balance(token, self.payer()).await?))
     }
 
     /// Lets the escrow pull `amount`, unless it already may.
@@ -201,7 +194,13 @@ impl Chain {
             owner: self.payer(),
             spender: escrow.address(),
         };
-        if self.ask_token(token, &call).await? >= amount {
+        let latest = alloy::eips::BlockId::latest();
+        let allowed = self.rpc().call_at(token, &call, latest).await?;
+        let allowed = allowed.ok_or(ChainFault::NoCode {
+            address: token,
+            chain_id: self.chain_id,
+        })?;
+        if clamped(allowed) >= amount {
             return Ok(());
         }
         let doing = "approving the deposit";
@@ -286,19 +285,9 @@ impl Chain {
         }
         Ok(())
     }
+}
 
-    async fn ask_token<C: SolCall<Return = U256>>(
-        &self,
-        token: Address,
-        call: &C,
-    ) -> Result<Amount, ChainError> {
-        let latest = alloy::eips::BlockId::latest();
-        let answer = self.rpc().call_at(token, call, latest).await?;
-        let answer = answer.ok_or(ChainFault::NoCode {
-            address: token,
-            chain_id: self.chain_id,
-        })?;
-        // More than 128 bits can hold is more than any channel can.
-        Ok(Amount::new(u128::try_from(answer).unwrap_or(u128::MAX)))
-    }
+/// More than 128 bits can hold is more than any channel can.
+fn clamped(units: U256) -> Amount {
+    Amount::new(u128::try_from(units).unwrap_or(u128::MAX))
 }

@@ -1,14 +1,15 @@
 //! The payer's handle.
 
-use crate::account::Outcome;
+use crate::cost::Cost;
 use crate::credential::Pen;
 use crate::error::Error;
 use crate::http::{Http, HttpOptions, Request};
 use crate::limits::Limits;
 use crate::offer::Offer;
 use crate::onchain::Chain;
-use crate::purse::{Purse, RunTotal, brief};
+use crate::purse::{Purse, brief};
 use crate::state::{ChannelRecord, ReceiptLog, StateDir};
+use crate::ticket::RunTotal;
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use reqwest::header::HeaderMap;
@@ -56,6 +57,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// The receipt, checked; `None` when nothing was charged.
     pub receipt: Option<SessionReceipt>,
+    /// What it cost.
+    pub cost: Cost,
 }
 
 impl Payer {
@@ -134,8 +137,8 @@ impl Payer {
         self.request(Method::GET, url, HeaderMap::new(), Vec::new()).await
     }
 
-    /// Makes a request, and pays for it if it costs something within the limits. It is sent unpaid first, unless an
-    /// earlier answer left a challenge for it.
+    /// Makes a request, pays for it if it costs something within the limits, and reads its answer to the end; a stream
+    /// of events is paid for while it flows. It is sent unpaid first, unless an earlier answer left a challenge for it.
     ///
     /// # Errors
     /// [`Error`]; an [`Error::Overcharged`] stops the channel for good.
@@ -146,34 +149,14 @@ impl Payer {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Response, Error> {
-        let request = Request {
-            method,
-            url: self.core.http.url(url)?,
-            headers,
-            body,
-        };
-        let paid = self.core.pay(&request, false).await?;
-        let mut receipt = None;
-        if let Some(session) = paid.session {
-            let outcome = session
-                .receipt
-                .as_ref()
-                .map_or(Outcome::Unknown, |known| Outcome::Charged(known.spent));
-            if let Err(error) = session.ticket.end(outcome) {
-                session.purse.mark(|_, account| account.stopped = true).await?;
-                return Err(error);
-            }
-            receipt = session.receipt;
-        }
-        if let Some(receipt) = &receipt {
-            self.core.log_receipt(receipt).await?;
-        }
-        let answer = self.core.http.read(paid.response).await?;
+        let mut answer = self.stream_request(method, url, headers, body).await?;
+        let body = answer.body().await?;
         Ok(Response {
-            status: answer.status,
-            headers: answer.headers,
-            body: answer.body,
-            receipt,
+            status: answer.status(),
+            headers: answer.headers().clone(),
+            body,
+            receipt: answer.receipt().cloned(),
+            cost: answer.cost(),
         })
     }
 }

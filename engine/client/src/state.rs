@@ -213,11 +213,20 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Disk`]: the old or the new record is on disk, whole.
     pub fn save(&self, record: &ChannelRecord) -> Result<(), StateError> {
+        self.note(record)?;
+        sync_directory(&self.path).map_err(disk(&self.path))
+    }
+
+    /// Writes down what a receipt told. When this returns, it survives a crash of the process; a power failure may
+    /// bring back the record before it, whole, which knows less and permits no more.
+    ///
+    /// # Errors
+    /// [`StateError::Disk`]: the old or the new record is on disk, whole.
+    pub fn note(&self, record: &ChannelRecord) -> Result<(), StateError> {
         let place = self.file_of(record.channel);
         let part = place.with_extension(format!("json{PART_SUFFIX}"));
         write_part(&part, record).map_err(disk(&part))?;
-        fs::rename(&part, &place).map_err(disk(&place))?;
-        sync_directory(&self.path).map_err(disk(&self.path))
+        fs::rename(&part, &place).map_err(disk(&place))
     }
 
     /// Opens the log of acknowledged receipts.

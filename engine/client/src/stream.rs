@@ -1,21 +1,29 @@
-//! Paying for a stream while it flows (draft-evm-session-00, Insufficient Balance During Streaming).
+//! An answer as it comes, and paying for it while it flows (draft-evm-session-00, Insufficient Balance During
+//! Streaming).
 //!
-//! The stream pauses when what is authorised is used up; a voucher on another request to the same URL lets it go on.
+//! Nobody knows before the answer whether it is a stream that is sold by the unit. Such a stream pauses when what is
+//! authorised is used up; a voucher on another request to the same URL lets it go on.
 
 use crate::account::Outcome;
 use crate::buy::{Paid, Session};
+use crate::cost::Cost;
 use crate::credential::Action;
 use crate::error::Error;
-use crate::http::Request;
+use crate::http::{Request, chunk};
 use crate::payer::{Core, Payer};
+use crate::receipt::Overcharged;
+use core::time::Duration;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use weir_core::{Amount, Cumulative};
+use weir_core::{ChannelId, Cumulative};
 use weir_protocol::SessionReceipt;
 use weir_protocol::splitter::{SseEvent, SseSplitter};
 use weir_protocol::sse::{NEED_VOUCHER_EVENT, NeedVoucher, RECEIPT_EVENT};
+
+/// How long a server is asked what a stream cost that broke off.
+const RECKONING: Duration = Duration::from_secs(10);
 
 /// What a paid stream yields.
 #[derive(Debug)]
@@ -28,22 +36,30 @@ pub enum StreamEvent {
     Receipt(SessionReceipt),
 }
 
-/// A stream that is paid for while it is read.
+/// An answer whose body is still to be read. A stream of events is paid for while it is read.
 #[derive(Debug)]
 pub struct PaidStream {
     core: Arc<Core>,
     request: Request,
     status: StatusCode,
     headers: HeaderMap,
+    channel: Option<ChannelId>,
     response: Option<reqwest::Response>,
+    /// What is still to be accounted for.
     session: Option<Session>,
+    /// Why it is not read although it is here.
+    refusal: Option<Error>,
     splitter: SseSplitter,
     ready: VecDeque<SseEvent>,
+    /// It asked for a voucher, so it is sold by the unit.
+    asked: bool,
+    events: u64,
+    receipt: Option<SessionReceipt>,
+    cost: Cost,
 }
 
 impl Payer {
-    /// Gets a resource as a stream of server-sent events, and pays for it as it flows, at most `max_stream` of the
-    /// limits.
+    /// Gets a resource as it comes, and pays for it as it flows, within the limits.
     ///
     /// # Errors
     /// As [`Payer::request`].
@@ -69,17 +85,25 @@ impl Payer {
             headers,
             body,
         };
-        let Paid { response, session } = self.core.pay(&request, true).await?;
-        Ok(PaidStream {
+        let Paid { response, session } = self.core.pay(&request).await?;
+        let mut answer = PaidStream {
             core: Arc::clone(&self.core),
             request,
             status: response.status(),
             headers: response.headers().clone(),
+            channel: session.as_ref().map(|session| session.purse.id()),
             response: Some(response),
             session,
+            refusal: None,
             splitter: SseSplitter::default(),
             ready: VecDeque::new(),
-        })
+            asked: false,
+            events: 0,
+            receipt: None,
+            cost: Cost::default(),
+        };
+        answer.begin().await?;
+        Ok(answer)
     }
 }
 
@@ -100,54 +124,118 @@ impl PaidStream {
         kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with(b"text/event-stream"))
     }
 
-    /// What was agreed for this stream so far, in base units.
-    pub fn agreed(&self) -> Amount {
-        self.session
-            .as_ref()
-            .map_or(Amount::ZERO, |session| session.ticket.amount())
+    /// The channel that pays for it; `None` when it is free.
+    pub const fn channel(&self) -> Option<ChannelId> {
+        self.channel
     }
 
-    /// The next event; `None` at the end. Vouchers that the server needs are sent on the way, within the limits.
+    /// What it cost. A stream's cost is known at its end, however it ends.
+    pub const fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// The last receipt, checked; `None` before a stream's end, and when nothing was charged.
+    pub const fn receipt(&self) -> Option<&SessionReceipt> {
+        self.receipt.as_ref()
+    }
+
+    /// The next event; `None` at the end, and for an answer that is no stream of events. Vouchers that the server needs
+    /// are sent on the way, within the limits.
     ///
     /// # Errors
-    /// [`Error`]; the stream is over then. What it cost is settled by the next request's receipt.
+    /// [`Error`]; the stream is over then, and [`PaidStream::cost`] tells what is known of its cost. [`Error::Cut`]
+    /// when it ended without its receipt.
     pub async fn next(&mut self) -> Option<Result<StreamEvent, Error>> {
-        let event = match self.next_event().await {
-            Ok(Some(event)) => self.take(event).await,
-            Ok(None) => {
-                self.give_up();
-                return None;
-            }
-            Err(error) => Err(error),
+        let event = match self.refusal.take() {
+            Some(refusal) => Err(refusal),
+            None => self.next_event().await,
         };
-        if event.is_err() {
-            self.give_up();
+        let taken = match event {
+            Ok(Some(event)) => self.take(event).await.map(Some),
+            // Everything is accounted for: how the connection ends does not matter any more.
+            Err(Error::Http(_)) if self.receipt.is_some() => Ok(None),
+            other => other.map(|_| None),
+        };
+        match taken {
+            Ok(Some(event)) => Some(Ok(event)),
+            Ok(None) => self.finish().await.err().map(Err),
+            Err(error) => Some(Err(self.break_off(error).await)),
         }
-        Some(event)
     }
 
-    /// Drops the connection; without a final receipt the outcome is unknown.
-    fn give_up(&mut self) {
-        self.response = None;
-        self.session = None;
-        self.ready.clear();
+    /// All that is left of the body, up to [`HttpOptions::body_bytes_max`](crate::HttpOptions::body_bytes_max). Of a
+    /// stream of events these are the service's.
+    ///
+    /// # Errors
+    /// As [`PaidStream::next`]; [`Error::TooLarge`].
+    pub async fn body(&mut self) -> Result<Vec<u8>, Error> {
+        if !self.is_events() {
+            let Some(response) = self.response.take() else {
+                return Ok(Vec::new());
+            };
+            let read = self.core.http.read(response).await;
+            return match read {
+                Ok(answer) => Ok(answer.body),
+                Err(error) => Err(self.cut(error)),
+            };
+        }
+        let (mut body, most) = (Vec::new(), self.core.http.body_bytes_max());
+        while let Some(event) = self.next().await {
+            let StreamEvent::Message(event) = event? else {
+                continue;
+            };
+            if body.len() + event.bytes().len() > most {
+                return Err(self.break_off(Error::TooLarge(most)).await);
+            }
+            body.extend_from_slice(event.bytes());
+        }
+        Ok(body)
+    }
+
+    /// Accounts for what is known with the answer's head.
+    async fn begin(&mut self) -> Result<(), Error> {
+        if !self.is_events() {
+            return self.settle().await;
+        }
+        if let Some(session) = &mut self.session {
+            let bounds = self.core.bounds(&session.offer);
+            // The caller learns of it with the first event, and of what it cost.
+            self.refusal = session.ticket.widen(bounds).await.err();
+        }
+        Ok(())
+    }
+
+    /// Ends the purchase by what its receipt says.
+    async fn settle(&mut self) -> Result<(), Error> {
+        let Some(session) = self.session.take() else {
+            return Ok(());
+        };
+        let told = session.receipt.as_ref().map(|receipt| receipt.spent);
+        let outcome = told.map_or(Outcome::Unknown, Outcome::Charged);
+        self.cost = session.ticket.end(outcome).await?;
+        if let Some(receipt) = &session.receipt {
+            self.core.log_receipt(receipt).await?;
+        }
+        self.receipt = session.receipt;
+        Ok(())
     }
 
     async fn next_event(&mut self) -> Result<Option<SseEvent>, Error> {
+        let is_events = self.is_events();
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
-            let Some(response) = self.response.as_mut() else {
+            let Some(response) = self.response.as_mut().filter(|_| is_events) else {
                 return Ok(None);
             };
-            let Some(piece) = response.chunk().await? else {
+            let Some(piece) = chunk(response).await? else {
                 return Ok(None);
             };
             let mut found = Vec::new();
             let fed = self.splitter.feed(&piece, &mut found);
-            fed.map_err(|_| Error::Protocol("an event of the stream is too long"))?;
             self.ready.extend(found);
+            fed.map_err(|_| Error::Protocol("an event of the stream is too long"))?;
         }
     }
 
@@ -163,6 +251,7 @@ impl PaidStream {
             let receipt = receipt.map_err(|_| Error::Protocol("the receipt cannot be read"))?;
             return self.conclude(receipt).await.map(StreamEvent::Receipt);
         }
+        self.events += u64::from(event.has_data());
         Ok(StreamEvent::Message(event))
     }
 
@@ -176,13 +265,24 @@ impl PaidStream {
                 "the stream asks for a voucher of another channel",
             ));
         }
-        let (limit, steps) = (self.core.limits.max_stream, self.core.steps(&session.offer));
-        let required = Some(need.required_cumulative);
-        match session.ticket.extend(required, limit, steps).await {
+        self.asked = true;
+        let (signed, accepted) = (session.purse.record().signed, need.accepted_cumulative);
+        if accepted > signed {
+            let sent = session.ticket.total();
+            let why = Overcharged::Accepted {
+                accepted,
+                sent,
+                signed,
+            };
+            return Err(session.purse.stop(why).await);
+        }
+        let bounds = self.core.bounds(&session.offer);
+        let required = need.required_cumulative;
+        match session.ticket.extend(required, bounds).await {
             Err(Error::DepositTooSmall { needed, .. }) => {
                 let (offer, url) = (&session.offer, &self.request.url);
                 self.core.cover(&session.purse, offer, needed, url).await?;
-                session.ticket.extend(required, limit, steps).await?;
+                session.ticket.extend(required, bounds).await?;
             }
             done => done?,
         }
@@ -196,18 +296,97 @@ impl PaidStream {
     async fn conclude(&mut self, receipt: SessionReceipt) -> Result<SessionReceipt, Error> {
         let session = self
             .session
-            .take()
+            .as_mut()
             .ok_or(Error::Protocol("a second receipt, or one for a free stream"))?;
         let voucher = Some(session.ticket.total());
-        self.core.check_receipt(&session, &receipt, voucher).await?;
-        let Session { purse, ticket, .. } = session;
-        if let Err(error) = ticket.end(Outcome::Charged(receipt.spent)) {
-            purse.mark(|_, account| account.stopped = true).await?;
-            return Err(error);
-        }
-        // A stream's last receipt settles many units at once: a restart must not take them for unpaid.
-        purse.mark(|_, _| {}).await?;
-        self.core.log_receipt(&receipt).await?;
+        self.core.check_receipt(session, &receipt, voucher).await?;
+        session.receipt = Some(receipt.clone());
+        self.settle().await?;
         Ok(receipt)
     }
+
+    /// The connection ended in order.
+    async fn finish(&mut self) -> Result<(), Error> {
+        if !self.is_events() {
+            return Ok(());
+        }
+        self.response = None;
+        let Some(session) = &self.session else {
+            return Ok(());
+        };
+        let told = session.receipt.as_ref().map(|receipt| receipt.spent);
+        let whole = match told {
+            // Not a sale: an error in the form of a stream.
+            None => !self.status.is_success(),
+            // Sold whole, by the request: its receipt came with its head, and nothing was charged since.
+            Some(_) if self.asked => false,
+            Some(spent) => session.ticket.is_charged_at(spent) || self.reckon().await? == Some(spent),
+        };
+        if whole {
+            return self.settle().await;
+        }
+        Err(self.break_off(Error::Protocol(NO_RECEIPT)).await)
+    }
+
+    /// Ends the stream before its time: drops the connection, asks what it cost, and gives the error to tell.
+    async fn break_off(&mut self, error: Error) -> Error {
+        self.response = None;
+        self.ready.clear();
+        if self.session.is_none() {
+            return error;
+        }
+        let accused = matches!(error, Error::Overcharged { .. });
+        let asked = if accused { Ok(None) } else { self.reckon().await };
+        if let Some(session) = self.session.take() {
+            match session.ticket.end(Outcome::Unknown).await {
+                Ok(cost) => self.cost = cost,
+                Err(error) => return error,
+            }
+        }
+        match asked {
+            Err(error) => error,
+            Ok(_) => self.cut(error),
+        }
+    }
+
+    /// Asks where the channel stands, by sending its last voucher again: that changes nothing and brings a receipt.
+    /// `None` when the server does not tell.
+    async fn reckon(&self) -> Result<Option<Cumulative>, Error> {
+        let Some(session) = &self.session else {
+            return Ok(None);
+        };
+        let total = session.ticket.total();
+        let asked = self
+            .core
+            .manage(&self.request.url, &session.purse, Action::Voucher, total);
+        match tokio::time::timeout(RECKONING, asked).await {
+            Ok(Ok(Some(receipt))) => {
+                self.core.log_receipt(&receipt).await?;
+                Ok(Some(receipt.spent))
+            }
+            Ok(Err(error @ Error::Overcharged { .. })) => Err(error),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the server does not tell what the stream cost");
+                Ok(None)
+            }
+            Ok(Ok(None)) | Err(_) => Ok(None),
+        }
+    }
+
+    /// What was cut, in the middle of a connection or at its end, with what was paid for it.
+    fn cut(&self, error: Error) -> Error {
+        let why = match error {
+            Error::Http(unreached) => unreached.to_string(),
+            Error::Protocol(NO_RECEIPT) => NO_RECEIPT.to_owned(),
+            other => return other,
+        };
+        Error::Cut {
+            events: self.events,
+            cost: self.cost,
+            why,
+        }
+    }
 }
+
+/// Why a stream counts as cut although its connection ended in order.
+const NO_RECEIPT: &str = "it ended without its receipt";

@@ -1,0 +1,254 @@
+//! What a run has paid, and how it is told.
+
+use super::{count, note};
+use crate::commands::channels::short;
+use crate::table::Output;
+use alloy_primitives::hex;
+use core::time::Duration;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use weir_client::{ChannelRecord, CloseOutcome, Cost, PaidStream, Payer, Wait};
+use weir_core::ChannelId;
+use weir_protocol::SessionReceipt;
+
+/// What a run has paid.
+#[derive(Debug, Default)]
+pub(super) struct Bill {
+    answers: u64,
+    cost: Cost,
+    pub(super) channel: Option<ChannelId>,
+}
+
+impl Bill {
+    /// Adds an answer, also one that broke off.
+    pub(super) fn add(&mut self, answer: &PaidStream) {
+        self.answers += 1;
+        self.cost = self.cost.and(answer.cost());
+        self.channel = answer.channel().or(self.channel);
+    }
+
+    /// Tells people what the run has paid.
+    pub(super) fn print(&self, payer: &Payer, output: Output) {
+        if output.json || self.answers == 0 {
+            return;
+        }
+        let known = payer.channels();
+        let record = known.iter().find(|record| Some(record.channel) == self.channel);
+        self.lines(record).iter().for_each(|line| note(line));
+    }
+
+    fn lines(&self, record: Option<&ChannelRecord>) -> Vec<String> {
+        let Some(record) = record else {
+            return vec!["nothing was charged".to_owned()];
+        };
+        let Cost {
+            charged,
+            units,
+            earlier,
+            uncertain,
+        } = self.cost;
+        let answers = count(self.answers, "answer");
+        let what = if units == self.answers {
+            answers
+        } else {
+            format!("{} in {answers}", count(units, "unit"))
+        };
+        let mut lines = vec![format!(
+            "paid {charged} for {what} to {} · channel {} · {} of {} used",
+            record.terms.payee,
+            short(&record.channel.to_string()),
+            record.spent,
+            record.deposit,
+        )];
+        if !earlier.is_zero() {
+            lines.push(format!(
+                "{earlier} more were charged for earlier requests whose answers were lost"
+            ));
+        }
+        if !uncertain.is_zero() {
+            lines.push(format!(
+                "up to {uncertain} more may have been charged; the next receipt tells"
+            ));
+        }
+        lines
+    }
+}
+
+/// Tells people why a purchase takes longer.
+pub(super) fn tell_wait(wait: &Wait<'_>) {
+    // What comes again at once is not worth a line.
+    if wait.pause >= Duration::from_millis(500) {
+        note(&format!(
+            "{}; trying again in {}, for another {} at most (--max-wait)",
+            wait.why,
+            seconds(wait.pause),
+            seconds(wait.left),
+        ));
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_millis().div_ceil(1000))
+}
+
+pub(super) fn refusal(status: StatusCode) -> String {
+    match status {
+        StatusCode::PAYMENT_REQUIRED => {
+            "the server wants a payment and did not take this one; its answer says why".to_owned()
+        }
+        status => format!("the server answered {status}"),
+    }
+}
+
+fn receipt_json(receipt: Option<&SessionReceipt>) -> Value {
+    let spelled = receipt.and_then(|receipt| receipt.to_json().ok());
+    spelled
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or(Value::Null)
+}
+
+/// An answer for machines; `complete` is false when it broke off.
+pub(super) fn answer_json(answer: &PaidStream, body: &[u8], complete: bool) -> Value {
+    let parts = (answer.status(), answer.receipt());
+    document(parts, answer.cost(), (body, complete))
+}
+
+fn document(
+    (status, receipt): (StatusCode, Option<&SessionReceipt>),
+    cost: Cost,
+    (body, complete): (&[u8], bool),
+) -> Value {
+    let mut object = json!({
+        "status": status.as_u16(),
+        "complete": complete,
+        "charged": cost.charged,
+        "units": cost.units,
+        "charged_for_earlier": cost.earlier,
+        "perhaps_charged": cost.uncertain,
+        "receipt": receipt_json(receipt),
+    });
+    let (key, body) = match str::from_utf8(body) {
+        Ok(text) => ("body", text.to_owned()),
+        Err(_) => ("body_hex", hex::encode_prefixed(body)),
+    };
+    object[key] = Value::String(body);
+    object
+}
+
+/// What a close brought, for people and for machines.
+pub(in crate::commands) fn print_closed(closed: &CloseOutcome, output: Output) {
+    if output.json {
+        return output.json(&json!({
+            "closed": closed.channel.to_string(),
+            "captured": closed.captured,
+            "refunded": closed.refunded,
+            "credited": closed.credited,
+            "tx_hash": closed.tx_hash,
+            "receipt": receipt_json(closed.receipt.as_ref()),
+        }));
+    }
+    let transaction = closed.tx_hash.map(|hash| format!(" · transaction {hash}"));
+    note(&format!(
+        "closed channel {} · the server got {} · {} came back{}{}",
+        short(&closed.channel.to_string()),
+        closed.captured,
+        closed.refunded,
+        transaction.unwrap_or_default(),
+        credit_hint(closed.credited),
+    ));
+}
+
+/// What to do about a refund that the token refused.
+pub(in crate::commands) const fn credit_hint(credited: bool) -> &'static str {
+    if credited {
+        "\nthe token refused the transfer, so the escrow keeps the refund for you; run: weir payer collect-refund"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::{Address, B256};
+    use weir_core::{Amount, Cumulative, Terms};
+
+    fn receipt() -> SessionReceipt {
+        SessionReceipt {
+            method: "evm".to_owned(),
+            timestamp: weir_core::UnixSeconds(1_800_000_000),
+            challenge_id: "c".to_owned(),
+            channel: ChannelId(B256::repeat_byte(7)),
+            accepted: Cumulative::new(300),
+            spent: Cumulative::new(300),
+            chain_id: Some(31337),
+            units: None,
+            tx_hash: None,
+            confirmations: None,
+        }
+    }
+
+    fn cost(charged: u128, units: u64) -> Cost {
+        Cost {
+            charged: Amount::new(charged),
+            units,
+            ..Cost::default()
+        }
+    }
+
+    #[test]
+    fn an_answers_json_has_status_receipt_and_body() {
+        let text = document((StatusCode::OK, Some(&receipt())), cost(200, 2), (b"hello", true));
+        assert_eq!(text["status"], 200);
+        assert_eq!((&text["charged"], &text["units"]), (&json!("200"), &json!(2)));
+        assert_eq!(
+            (&text["body"], &text["complete"]),
+            (&json!("hello"), &json!(true))
+        );
+        assert_eq!(text["receipt"]["spent"], "300");
+        let odd = document((StatusCode::OK, None), Cost::default(), (&[0xff], false));
+        assert_eq!(
+            (&odd["body_hex"], &odd["complete"]),
+            (&json!("0xff"), &json!(false))
+        );
+        assert_eq!(odd["receipt"], Value::Null);
+    }
+
+    #[test]
+    fn the_bill_says_units_and_what_is_not_known_yet() {
+        let terms = Terms {
+            payer: Address::repeat_byte(1),
+            payee: Address::repeat_byte(2),
+            token: Address::repeat_byte(3),
+            authorized_signer: Address::ZERO,
+        };
+        let id = ChannelId(B256::repeat_byte(7));
+        let record = ChannelRecord::planned(id, 1, Address::ZERO, terms, Cumulative::new(5000));
+        let said = |answers, cost| {
+            let bill = Bill {
+                answers,
+                cost,
+                channel: Some(id),
+            };
+            bill.lines(Some(&record))
+        };
+        assert!(said(1, cost(100, 1))[0].starts_with("paid 100 for 1 answer to 0x0202"));
+        assert!(said(1, cost(6000, 60))[0].starts_with("paid 6000 for 60 units in 1 answer to"));
+        assert!(said(2, cost(100, 1))[0].starts_with("paid 100 for 1 unit in 2 answers to"));
+        let open = Cost {
+            earlier: Amount::new(30),
+            uncertain: Amount::new(40),
+            ..cost(100, 1)
+        };
+        let lines = said(1, open);
+        assert!(
+            lines[1].starts_with("30 more were charged for earlier requests"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[2].starts_with("up to 40 more may have been charged"),
+            "{lines:?}"
+        );
+        assert_eq!(Bill::default().lines(None), ["nothing was charged"]);
+    }
+}

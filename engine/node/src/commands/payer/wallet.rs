@@ -1,0 +1,111 @@
+//! Whose channels, on which chain: the options, and the payer that they make.
+
+use super::explain;
+use crate::commands::Failure;
+use crate::config::RpcUrl;
+use crate::keys::SecretKey;
+use std::path::PathBuf;
+use weir_client::state::StateDir;
+use weir_client::{ChannelRecord, HttpOptions, Limits, Payer as Handle};
+
+/// The environment variable that holds the payer's key when no file is named.
+pub const KEY_VARIABLE: &str = "WEIR_PAYER_KEY";
+/// The environment variable that holds the chain's RPC when no option names it.
+pub const RPC_VARIABLE: &str = "WEIR_RPC_URL";
+/// Whose channels, on which chain.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Wallet {
+    /// The chain's RPC; default: the environment's WEIR_RPC_URL
+    #[arg(long, value_name = "URL", global = true)]
+    pub rpc_url: Option<RpcUrl>,
+    /// The payer's private key, as hexadecimal digits, mode 0600; default: the environment's WEIR_PAYER_KEY
+    #[arg(long, value_name = "FILE", global = true)]
+    pub key_file: Option<PathBuf>,
+    /// Where channels are written down; default: weir/payer in the user's data directory
+    #[arg(long, value_name = "DIR", global = true)]
+    pub state_dir: Option<PathBuf>,
+    /// Pay over http:// to other machines too; whoever is on the way can read the payments
+    #[arg(long, global = true)]
+    pub insecure_http: bool,
+}
+
+impl Wallet {
+    /// The payer's key.
+    ///
+    /// # Errors
+    /// It is not there, is not a key, or others may read it.
+    pub fn key(&self) -> Result<SecretKey, Failure> {
+        let key = match &self.key_file {
+            Some(file) => SecretKey::from_file(file),
+            None => SecretKey::from_env(KEY_VARIABLE),
+        };
+        key.map_err(|error| match error {
+            crate::keys::KeyError::NotSet(variable) => Failure::Usage(format!(
+                "there is no key: name its file with --key-file, or set {variable}"
+            )),
+            error => Failure::Usage(error.to_string()),
+        })
+    }
+
+    fn rpc_url(&self) -> Result<RpcUrl, Failure> {
+        if let Some(url) = &self.rpc_url {
+            return Ok(url.clone());
+        }
+        let text = std::env::var(RPC_VARIABLE).map_err(|_| {
+            Failure::Usage(format!(
+                "there is no RPC: name it with --rpc-url, or set {RPC_VARIABLE}"
+            ))
+        })?;
+        text.parse()
+            .map_err(|error| Failure::Usage(format!("{RPC_VARIABLE} {error}")))
+    }
+
+    fn state_dir(&self) -> Result<PathBuf, Failure> {
+        let chosen = self.state_dir.clone();
+        chosen
+            .or_else(|| data_home().map(|home| home.join("weir/payer")))
+            .ok_or_else(|| {
+                Failure::Usage(
+                    "neither XDG_DATA_HOME nor HOME is set: name a directory with --state-dir".to_owned(),
+                )
+            })
+    }
+
+    /// The payer, under these limits.
+    ///
+    /// # Errors
+    /// The key, the chain or the state directory can't be used.
+    pub async fn payer(&self, limits: Limits, http: HttpOptions) -> Result<Handle, Failure> {
+        let (key, rpc_url, state_dir) = (self.key()?, self.rpc_url()?, self.state_dir()?);
+        let http = HttpOptions {
+            allow_insecure: self.insecure_http,
+            ..http
+        };
+        let payer = Handle::new(
+            key.signer().clone(),
+            rpc_url.expose().as_str(),
+            &state_dir,
+            limits,
+            http,
+        )
+        .await;
+        payer.and_then(Handle::keeping_receipts).map_err(explain)
+    }
+
+    /// What the books hold, read under their lock; the chain is not asked.
+    pub(super) fn books(&self) -> Result<Vec<ChannelRecord>, Failure> {
+        let state = StateDir::take(&self.state_dir()?, self.key()?.address())
+            .map_err(|error| explain(error.into()))?;
+        let mut records = state.load().map_err(|error| explain(error.into()))?;
+        records.sort_by_key(|record| record.channel);
+        Ok(records)
+    }
+}
+
+fn data_home() -> Option<PathBuf> {
+    let absolute = |variable| {
+        let path = std::env::var_os(variable).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+}
