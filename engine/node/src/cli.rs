@@ -74,6 +74,24 @@ mod tests {
     }
 
     #[test]
+    fn no_help_is_wrapped_twice() {
+        const WIDTH: usize = 60;
+        for command in Cli::command().get_subcommands() {
+            let mut command = command.clone().term_width(WIDTH);
+            let help = command.render_long_help().to_string();
+            let about = help.split("\nUsage:").next().unwrap();
+            for paragraph in about.split("\n\n") {
+                let lines: Vec<&str> = paragraph.trim().lines().collect();
+                for pair in lines.windows(2) {
+                    let next = pair[1].split(' ').next().unwrap_or_default();
+                    let room = WIDTH.saturating_sub(pair[0].chars().count() + 1);
+                    assert!(next.chars().count() > room, "{pair:?} in {help}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn global_options_stand_before_or_after_the_command() {
         for line in [
             ["weir", "--json", "check-config", "-v"],

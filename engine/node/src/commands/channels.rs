@@ -19,18 +19,19 @@ const PREFIX_DIGITS_MIN: usize = 4;
 /// The database inside the books' directory; without it there are no books to read.
 const DATABASE: &str = "sled";
 
+const EXAMPLES: &str = "\
+Examples:
+  weir channels
+  weir channels show 0x1b2c3d4e
+  weir channels list --operator http://127.0.0.1:8403 --json";
+
 /// List the channels that pay you, or show one
 ///
 /// Asks the daemon. When it is not running and its configuration is at hand, the books are read directly. Amounts are
 /// base units: `accepted` is what payers authorised, `spent` what was delivered for it, `settled` what the chain has paid
 /// out, `uncollected` what a settlement now would bring.
-///
-/// Examples:
-///   weir channels
-///   weir channels show 0x1b2c3d4e
-///   weir channels list --operator http://127.0.0.1:8403 --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Channels {
     /// What to show; all of them by default.
     #[command(subcommand)]

@@ -7,16 +7,17 @@ use crate::table::Output;
 use serde_json::json;
 use std::path::PathBuf;
 
+const EXAMPLES: &str = "\
+Examples:
+  weir check-config
+  weir check-config --config /etc/weir/weir.toml --json";
+
 /// Check a configuration and print what is in force
 ///
 /// Reads the file, checks every key and the files that it names, and prints the configuration with
 /// all defaults filled in. Nothing is started, written or sent, and no secret is printed.
-///
-/// Examples:
-///   weir check-config
-///   weir check-config --config /etc/weir/weir.toml --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub struct CheckConfig {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = config::FILE)]

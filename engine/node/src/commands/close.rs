@@ -8,16 +8,17 @@ use crate::operator::ChannelView;
 use crate::table::Output;
 use serde_json::json;
 
+const EXAMPLES: &str = "\
+Examples:
+  weir close 0x1b2c3d4e
+  weir close 0x1b2c3d4e --wait 60";
+
 /// Close a channel that pays you
 ///
 /// Nothing more is sold on it from now on. The daemon collects what it has earned and closes it on-chain, together with
 /// others where it can; the payer gets back the rest of the deposit.
-///
-/// Examples:
-///   weir close 0x1b2c3d4e
-///   weir close 0x1b2c3d4e --wait 60
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Close {
     /// The channel, by its id or the beginning of it
     #[arg(value_name = "ID")]

@@ -20,17 +20,18 @@ pub const KEY_VARIABLE: &str = "WEIR_DEPLOYER_KEY";
 /// How long the deployment may wait for its block.
 const INCLUSION_SECONDS_MAX: u64 = 300;
 
+const EXAMPLES: &str = "\
+Examples:
+  weir deploy --rpc-url http://127.0.0.1:8545 --key-file deployer-key --token 0xe7f1…0512=1000000000
+  weir deploy --rpc-url $RPC --key-file deployer-key --token 0xA0b8…eB48=1000000000 --json";
+
 /// Deploy the escrow contract
 ///
 /// The contract has no owner and can't be changed: its domain name, its tokens and the most that
 /// one channel may hold of each are for good. Afterwards it is read back and checked, and the
 /// [chain] section for weir.toml is printed. The deployer pays the gas and has no right in it.
-///
-/// Examples:
-///   weir deploy --rpc-url http://127.0.0.1:8545 --key-file deployer-key --token 0xe7f1…0512=1000000000
-///   weir deploy --rpc-url $RPC --key-file deployer-key --token 0xA0b8…eB48=1000000000 --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Deploy {
     /// The chain's RPC
     #[arg(long, value_name = "URL")]

@@ -38,6 +38,13 @@ END
 node pay.mjs
 ";
 
+const EXAMPLES: &str = "\
+Examples:
+  weir dev
+  weir dev --chain tempo
+  weir dev --demo
+  weir dev --demo --payers 5 --units 100 --summary summary.json";
+
 /// Bring up a devnet, or run the demonstration on one
 ///
 /// Starts a chain (anvil), deploys a test token and the escrow, starts a sample service and the daemon before it, and
@@ -45,14 +52,8 @@ node pay.mjs
 /// stream token by token, top up and close, all at once, and every base unit is accounted for on the chain. With
 /// --chain tempo, the chain follows Tempo's rules, channels hold pathUSD, and payers are clients such as mppx's
 /// sessionLegacy.
-///
-/// Examples:
-///   weir dev
-///   weir dev --chain tempo
-///   weir dev --demo
-///   weir dev --demo --payers 5 --units 100 --summary summary.json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Dev {
     /// Whose rules the chain follows
     #[arg(long, value_enum, default_value_t)]

@@ -9,17 +9,18 @@ use std::path::PathBuf;
 use std::pin::pin;
 use tokio::signal::unix::{SignalKind, signal};
 
+const EXAMPLES: &str = "\
+Examples:
+  weir serve
+  weir serve --config /etc/weir/weir.toml";
+
 /// Take payments in front of a service
 ///
 /// Answers requests that carry no payment with 402 and a challenge, checks and writes down the voucher of those that
 /// do, hands them to the upstream, and collects on-chain. Prices and the certificate are read again on SIGHUP; SIGINT and SIGTERM end it
 /// when the requests under way are done, a second one at once.
-///
-/// Examples:
-///   weir serve
-///   weir serve --config /etc/weir/weir.toml
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Serve {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = config::FILE)]

@@ -8,17 +8,18 @@ use crate::operator::ChannelView;
 use crate::table::Output;
 use serde_json::json;
 
+const EXAMPLES: &str = "\
+Examples:
+  weir settle
+  weir settle 0x1b2c3d4e --wait 60
+  weir settle --config /etc/weir/weir.toml --json";
+
 /// Collect on-chain now what channels have earned
 ///
 /// The daemon settles by itself, by the policy in its configuration; this asks it to do so at once, for one channel or for
 /// all that have something to collect. The channels stay open.
-///
-/// Examples:
-///   weir settle
-///   weir settle 0x1b2c3d4e --wait 60
-///   weir settle --config /etc/weir/weir.toml --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Settle {
     /// The channel, by its id or the beginning of it; default: all with something to collect
     #[arg(value_name = "ID")]
