@@ -15,6 +15,7 @@
 //! | `settle` | what the daemon takes on the chain, and when |
 //! | `tls` | payers that connect by TLS |
 //! | `demo` | the demonstration comes out even and leaves no process |
+//! | `interop` | clients of other makes pay as they are published |
 //!
 //! Each test has a chain of its own, so that none waits for another's blocks or sees another's clock.
 
@@ -30,6 +31,7 @@ mod bad_vouchers;
 mod counter;
 mod daemon;
 mod demo;
+mod interop;
 mod kill_nine;
 mod metrics;
 mod offers;
