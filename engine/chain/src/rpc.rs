@@ -16,6 +16,8 @@ use weir_core::UnixSeconds;
 
 /// How long one request may take.
 pub const REQUEST_SECONDS_MAX: u64 = 10;
+/// Blocks over which a chain's pace is taken.
+const BLOCKS_TIMED: u64 = 32;
 /// Most blocks asked for in one log query; halved as often as the node refuses it.
 pub const LOG_RANGE_BLOCKS_MAX: u64 = 2_000;
 
@@ -100,6 +102,21 @@ impl Rpc {
     /// [`ChainFault::Rpc`].
     pub async fn head(&self) -> Result<BlockRef, ChainFault> {
         Ok(self.latest().await?.block)
+    }
+
+    /// How long `blocks` blocks take at the chain's pace of late, in seconds, rounded up; 0 on a chain of one block.
+    ///
+    /// # Errors
+    /// [`ChainFault`].
+    pub async fn seconds_for(&self, blocks: u64) -> Result<u64, ChainFault> {
+        let head = self.head().await?;
+        let timed = head.number.min(BLOCKS_TIMED);
+        if timed == 0 || blocks == 0 {
+            return Ok(0);
+        }
+        let first = self.header_at(head.number - timed).await?.block;
+        let took = head.timestamp.seconds_since(first.timestamp);
+        Ok(took.saturating_mul(blocks).div_ceil(timed))
     }
 
     pub(crate) async fn latest(&self) -> Result<Header, ChainFault> {

@@ -32,27 +32,59 @@ pub struct Budget {
 
 /// The escrow's grace period leaves too little time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a close can take {needed_seconds} s to be noticed and answered, which is more than half of the escrow's grace \
-     period of {grace_seconds} s; lower chain.view_age_max_seconds or use an escrow with a longer grace period"
-)]
-pub struct GraceTooShort {
-    /// What our reaction can take, in seconds.
-    pub needed_seconds: u64,
-    /// The escrow's grace period, in seconds.
-    pub grace_seconds: u64,
+pub enum GraceTooShort {
+    /// For noticing and answering a close request.
+    #[error(
+        "a close can take {needed_seconds} s to be noticed and answered, which is more than half of the escrow's \
+         grace period of {grace_seconds} s; lower chain.view_age_max_seconds or use an escrow with a longer grace period"
+    )]
+    ForAnswer {
+        /// What our reaction can take, in seconds.
+        needed_seconds: u64,
+        /// The escrow's grace period, in seconds.
+        grace_seconds: u64,
+    },
+    /// For the settlement before it, which must be final first.
+    #[error(
+        "a settlement can take {finality_seconds} s to be final, and only then can a close request be answered, which \
+         takes up to {needed_seconds} s more: together more than the escrow's grace period of {grace_seconds} s; lower \
+         chain.finality_blocks or use an escrow with a longer grace period"
+    )]
+    ForFinality {
+        /// Until a block is final, in seconds.
+        finality_seconds: u64,
+        /// What our reaction can take, in seconds.
+        needed_seconds: u64,
+        /// The escrow's grace period, in seconds.
+        grace_seconds: u64,
+    },
 }
 
 impl Budget {
-    /// Checks that a close request is answered within half of the escrow's grace period.
-    pub fn fits(&self, grace_seconds: u64) -> Result<(), GraceTooShort> {
+    /// Checks that a close request is answered in time.
+    ///
+    /// What is sold until a close request is seen needs no finality: what takes credit away counts at first sight, and
+    /// so does the time that it costs. But a channel takes no second settlement before its last one is final (TX-1), and
+    /// what was sold meanwhile waits for that. So the answer alone must fit half of the grace period, and the answer
+    /// after such a wait all of it. `finality_seconds` is how long the chain takes until a block is final.
+    ///
+    /// # Errors
+    /// [`GraceTooShort`].
+    pub fn fits(&self, grace_seconds: u64, finality_seconds: u64) -> Result<(), GraceTooShort> {
         let needed_seconds = self
             .view_age_seconds_max
             .saturating_add(CLOSE_REACTION_SECONDS_MAX)
             .saturating_add(INCLUSION_SECONDS_MAX)
             .saturating_add(REORG_MARGIN_SECONDS);
         if needed_seconds > grace_seconds / 2 {
-            return Err(GraceTooShort {
+            return Err(GraceTooShort::ForAnswer {
+                needed_seconds,
+                grace_seconds,
+            });
+        }
+        if needed_seconds.saturating_add(finality_seconds) > grace_seconds {
+            return Err(GraceTooShort::ForFinality {
+                finality_seconds,
                 needed_seconds,
                 grace_seconds,
             });
@@ -86,16 +118,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reaction_must_fit_half_the_grace_period() {
+    fn threat_t5_the_answer_fits_half_the_grace_period_and_finality_the_rest() {
         let budget = Budget {
             view_age_seconds_max: VIEW_AGE_SECONDS_MAX,
         };
-        assert_eq!(budget.fits(GRACE_PERIOD_SECONDS_REFERENCE), Ok(()));
+        let grace = GRACE_PERIOD_SECONDS_REFERENCE;
+        assert_eq!(budget.fits(grace, 0), Ok(()));
         assert_eq!(
-            budget.fits(899),
-            Err(GraceTooShort {
+            budget.fits(grace - 1, 0),
+            Err(GraceTooShort::ForAnswer {
                 needed_seconds: 450,
                 grace_seconds: 899
+            })
+        );
+        // Twelve blocks of twelve seconds fit, sixty-four do not.
+        assert_eq!(budget.fits(grace, 12 * 12), Ok(()));
+        assert_eq!(budget.fits(grace, 450), Ok(()));
+        assert_eq!(
+            budget.fits(grace, 64 * 12),
+            Err(GraceTooShort::ForFinality {
+                finality_seconds: 768,
+                needed_seconds: 450,
+                grace_seconds: 900
             })
         );
     }

@@ -17,6 +17,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 pub(super) struct Reached {
     pub(super) escrow: Escrow,
     pub(super) sender: Sender,
+    /// How long its blocks take until they are final, in seconds.
+    pub(super) finality_seconds: u64,
     /// How far these books have followed it.
     pub(super) followed: Followed,
 }
@@ -55,9 +57,11 @@ pub(super) async fn reach(
         }
     })
     .await??;
+    let finality_seconds = until_reached(front, || rpc.seconds_for(chain.finality_blocks)).await?;
     Ok(Reached {
         escrow,
         sender,
+        finality_seconds,
         followed,
     })
 }

@@ -183,7 +183,7 @@ impl Opened {
         let budget = Budget {
             view_age_seconds_max: config.chain.view_age_max_seconds,
         };
-        budget.fits(chain.escrow.grace_period_seconds())?;
+        budget.fits(chain.escrow.grace_period_seconds(), chain.finality_seconds)?;
         let till_config = TillConfig {
             domain: chain.escrow.domain().clone(),
             budget,
