@@ -7,6 +7,7 @@
 //! | `bad_vouchers` | the same for vouchers, replays and opens |
 //! | `upstream_failures` | each way in which a service fails is charged or not charged exactly once |
 //! | `restart` | an orderly end, a second daemon, a chain that is away |
+//! | `other_token` | channels in a token that is not asked for, and pages that the operator did not open |
 //! | `offers` | what an unpaid request is offered |
 //! | `metrics` | what Prometheus is told |
 //! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
@@ -35,6 +36,7 @@ mod interop;
 mod kill_nine;
 mod metrics;
 mod offers;
+mod other_token;
 mod payer_cli;
 mod restart;
 mod seller_vanished;

@@ -111,7 +111,15 @@ async fn metrics_tell_what_was_sold_refused_and_settled() {
             view.uncollected.is_zero() && view.capturing.is_none()
         })
         .await;
-    let told = Told::by(&daemon).await;
+    // The watcher may see the settlement before the settler hears that it landed.
+    let mut told = Told::by(&daemon).await;
+    for _ in 0..200 {
+        if told.get("weir_settlement_transactions_total") > 0.0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        told = Told::by(&daemon).await;
+    }
     assert_eq!(told.get("weir_settlement_transactions_total"), 1.0);
     assert_eq!(told.get("weir_channels_settled_total"), 1.0);
     assert!(told.get("weir_settlement_gas_total") > 21_000.0);

@@ -36,8 +36,13 @@ impl Wallet {
         assert_eq!(bought.status, 200);
         let [record] = payer.channels().try_into().unwrap();
         assert_eq!(record.deposit, total(DEPOSIT));
+        Self::with(world, index, record.channel)
+    }
+
+    /// The key of a payer, with a channel that was opened elsewhere.
+    pub(crate) fn with(world: &World, index: usize, channel: ChannelId) -> Self {
         Self {
-            channel: record.channel,
+            channel,
             http: Client::new(),
             key: SecretKey::from_bytes(world.payers[index].signer().to_bytes().0).unwrap(),
             domain: world.domain().clone(),

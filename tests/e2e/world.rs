@@ -1,6 +1,7 @@
 //! One chain with an escrow, a token and funded payers, and the configurations of daemons on it.
 
 use crate::service::Service;
+use alloy::primitives::{Address, B256};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -8,10 +9,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use weir_chain::deploy::{deploy_dev_token, mint};
-use weir_chain::{Escrow, Rpc, Sender};
+use weir_chain::{Escrow, Opening, Rpc, Sender};
 use weir_client::{AllowedEscrow, HttpOptions, Limits, Payer};
 use weir_core::terms::EVM_DOMAIN_NAME;
-use weir_core::{Amount, ChainState, ChannelId, Cumulative, Domain};
+use weir_core::{Amount, ChainState, ChannelId, Cumulative, Domain, Terms};
 use weir_node::commands::deploy::{Deployed, TokenCap, deploy};
 use weir_node::dev::accounts::account;
 use weir_node::dev::anvil::{Anvil, Options};
@@ -66,9 +67,10 @@ impl World {
             .await
             .unwrap();
         let token = deploy_dev_token(&deployer, soon()).await.unwrap();
-        let deployed = deploy(&deployer, EVM_DOMAIN_NAME, &[TokenCap { token, cap: CAP }])
-            .await
-            .unwrap();
+        // What is sold is paid in the first; the escrow serves the second too.
+        let other = deploy_dev_token(&deployer, soon()).await.unwrap();
+        let caps = [token, other].map(|token| TokenCap { token, cap: CAP });
+        let deployed = deploy(&deployer, EVM_DOMAIN_NAME, &caps).await.unwrap();
         let payers: Vec<SecretKey> = (2..payers + 2).map(|index| account(index).unwrap()).collect();
         let mints = payers.iter().map(|payer| {
             let (deployer, call) = (&deployer, mint(token, payer.address(), FUNDS));
@@ -187,6 +189,37 @@ impl World {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("on the chain the channel stays {:?}", self.on_chain(id).await);
+    }
+
+    /// Opens a channel to the payee in another token of the escrow, past the daemon.
+    pub(crate) async fn open_in_another_token(&self, index: usize) -> ChannelId {
+        let soon = || Instant::now() + Duration::from_secs(60);
+        let token = self.deployed.tokens[1].token;
+        let terms = Terms {
+            payer: self.payers[index].address(),
+            payee: self.payee.address(),
+            token,
+            authorized_signer: Address::ZERO,
+        };
+        let opening = Opening {
+            payee: terms.payee,
+            token,
+            deposit: Amount::new(DEPOSIT),
+            salt: B256::repeat_byte(7),
+            authorized_signer: terms.authorized_signer,
+            max_deposit: None,
+        };
+        let calls = self.escrow.calls();
+        for (key, call) in [
+            (&account(0).unwrap(), mint(token, terms.payer, FUNDS)),
+            (&self.payers[index], calls.approve(token, opening.deposit)),
+            (&self.payers[index], calls.open(&opening)),
+        ] {
+            let rpc = self.escrow.rpc().clone();
+            let sender = Sender::connect(rpc, key.signer().clone()).await.unwrap();
+            sender.land(&call, soon()).await.unwrap();
+        }
+        terms.channel_id(opening.salt, self.domain())
     }
 
     /// What an account has of the token.

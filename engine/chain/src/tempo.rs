@@ -187,7 +187,7 @@ impl ForeignTransaction {
         let signature = text(&mut at)?;
         require(at.is_empty() && rest.is_empty(), ForeignRefusal::Malformed)?;
         Ok(Self {
-            hash: keccak256(raw),
+            hash: hash(raw),
             sender: recover(signed, signature)?,
             chain_id,
             max_fee_per_gas,
@@ -288,6 +288,16 @@ impl Rpc {
             .map(drop)
             .map_err(|error| SendFault::of_execution("trying a payer's transaction", error))
     }
+}
+
+/// The transaction's hash as the chain takes it: whatever v its signature was sent with, the chain writes 27 or 28. The
+/// signature is the last item, and v its last byte.
+fn hash(raw: &[u8]) -> B256 {
+    let mut canonical = raw.to_vec();
+    if let Some(v) = canonical.last_mut().filter(|v| **v < 2) {
+        *v += 27;
+    }
+    keccak256(canonical)
 }
 
 /// Calldata of one function in its one encoding, to the last byte.

@@ -44,7 +44,8 @@ impl Payer {
     ///
     /// # Errors
     /// [`Error::NoChannel`] without one for this server; [`Error::Overcharged`] when more was captured than agreed.
-    /// After any error the channel buys nothing more; `close` may be called again, or `request_close`.
+    /// After an error the channel buys nothing more, unless the server was not reached ([`Error::Http`]); `close` may
+    /// be called again, or `request_close`.
     pub async fn close(&self, url: &str) -> Result<CloseOutcome, Error> {
         let url = self.core.http.url(url)?;
         let origin = url.origin().ascii_serialization();
@@ -59,6 +60,7 @@ impl Payer {
 
 impl Core {
     async fn close(&self, purse: &Arc<Purse>, url: &Url) -> Result<CloseOutcome, Error> {
+        let before = purse.record().stage;
         purse.mark(|record, _| record.stage = Stage::Closing).await?;
         let record = purse.record();
         let escrow = self.chain.escrow(record.escrow).await?;
@@ -69,6 +71,10 @@ impl Core {
             Err(error) => {
                 // It may be closed all the same: an earlier call's answer was lost, or the payee closed by itself.
                 if !self.is_finalized(&escrow, purse.id()).await? {
+                    if matches!(&error, Error::Http(unreached) if unreached.is_unsent()) {
+                        // Nobody heard of it: the channel is what it was.
+                        purse.mark(|record, _| record.stage = before).await?;
+                    }
                     return Err(error);
                 }
                 None

@@ -68,7 +68,9 @@ pub enum Error {
     #[error("the server has not seen the channel's deposit yet, which it takes for final some blocks later")]
     NotSeen,
     /// The channel is closed or unknown to the server: its rest is to be withdrawn (`request_close`, `withdraw`).
-    #[error("channel {0} is gone: the server knows it as closed, or not at all")]
+    #[error(
+        "channel {0} buys nothing more: its close was asked for, or the server knows it as closed or not at all"
+    )]
     ChannelGone(ChannelId),
     /// No channel for this server or with this id.
     #[error("there is no channel for this")]
@@ -171,6 +173,11 @@ impl Unreached {
     /// True when the request itself cannot be sent.
     pub(crate) fn is_ours(&self) -> bool {
         self.error.is_builder()
+    }
+
+    /// True when the request did not leave: nobody took the connection.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.error.is_connect()
     }
 }
 

@@ -4,12 +4,14 @@ use crate::gateway::Gateway;
 use crate::gateway::front::Front;
 use crate::metrics;
 use axum::extract::{Path, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use weir_core::{Amount, Channel, ChannelId, Cumulative, Input, Standing, UnixSeconds};
@@ -165,8 +167,13 @@ async fn ready(State(operator): State<Operator>) -> (StatusCode, String) {
 async fn authorise(State(operator): State<Operator>, request: Request, next: Next) -> Response {
     let Some(token) = &operator.token else {
         // Without a token the listener trusts who reaches it; a web page in the operator's browser is not meant.
-        if request.headers().contains_key(header::ORIGIN) {
+        if is_from_a_page(&request) {
             return (StatusCode::FORBIDDEN, "web pages need the operator's token\n").into_response();
+        }
+        // A page may have its own name point here (DNS rebinding); its requests then carry that name.
+        if !is_named_plainly(&request) {
+            let said = "without a token the operator's API answers to an IP address or localhost only\n";
+            return (StatusCode::FORBIDDEN, said).into_response();
         }
         return next.run(request).await;
     };
@@ -183,6 +190,24 @@ async fn authorise(State(operator): State<Operator>, request: Request, next: Nex
         )
             .into_response()
     }
+}
+
+fn is_from_a_page(request: &Request) -> bool {
+    let site = request.headers().get("sec-fetch-site");
+    request.headers().contains_key(header::ORIGIN)
+        || site.is_some_and(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"))
+}
+
+/// By an address or as localhost, which no page can have its name be.
+fn is_named_plainly(request: &Request) -> bool {
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let Some(host) = host.or_else(|| request.uri().authority().cloned()) else {
+        return true;
+    };
+    let name = host.host();
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    name.eq_ignore_ascii_case("localhost") || address.unwrap_or(name).parse::<IpAddr>().is_ok()
 }
 
 struct Failure(StatusCode, String);

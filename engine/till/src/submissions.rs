@@ -3,7 +3,8 @@
 //!
 //! Each has one row, which says that it may be on its way; what became of it is asked of the chain alone. A row without
 //! an outcome is therefore harmless after a crash: the payer sends the same credential again, or the watcher sees the
-//! channel. Rows go when their transaction can no longer land, and a margin later.
+//! channel. Rows go when their credential has expired, and a margin later; those of
+//! transactions that the node would not take go at once, so that nobody fills the books for nothing.
 
 use crate::books::{BooksFault, UsedCredential, read_all, spell};
 use crate::clock::Clock;
@@ -23,10 +24,10 @@ use weir_store::{Journal, Row, Table};
 
 /// Version of the submission record.
 pub const SUBMISSION_RECORD_VERSION: u8 = 1;
-/// How long a row is kept once its transaction can no longer land, in seconds.
-pub const KEPT_SECONDS: u64 = 3_600;
-/// How long a row is kept whose transaction does not expire, in seconds.
-pub const KEPT_UNBOUNDED_SECONDS: u64 = 7 * 24 * 3_600;
+/// How long a row is kept once its credential can no longer be sent again, in seconds.
+pub const KEPT_SECONDS: u64 = 600;
+/// How far ahead a transaction's validity may end, in seconds: clients ask for a minute at most.
+pub const VALIDITY_SECONDS_MAX: u64 = 900;
 /// Most rows at a time: strangers make them, if they have something to deposit.
 pub const SUBMISSIONS_MAX: usize = 16_384;
 /// Rows that are forgotten with each new one: more than one, so that they get fewer.
@@ -192,6 +193,7 @@ impl Submissions {
                     // It was on its way once, and another node may hold it.
                     Err(ChainTrouble("it is not known yet what became of the transaction".to_owned()).into())
                 } else {
+                    self.forget(hash, credential).await?;
                     Err(SubmitNo::Refused(format!("was refused by the node: {words}")))
                 }
             }
@@ -209,6 +211,14 @@ impl Submissions {
             let words = "the transaction has expired, and it is not known yet whether it landed";
             return Err(ChainTrouble(words.to_owned()).into());
         }
+        if transaction
+            .valid_before
+            .is_some_and(|before| before > now.after(VALIDITY_SECONDS_MAX))
+        {
+            return Err(SubmitNo::Refused(format!(
+                "is valid for more than {VALIDITY_SECONDS_MAX} s; sign one that expires sooner"
+            )));
+        }
         if transaction.valid_after.is_some_and(|after| after > now) {
             return Err(SubmitNo::Refused(
                 "is not valid yet; send it when it is".to_owned(),
@@ -221,10 +231,7 @@ impl Submissions {
     async fn write(&self, submission: Submission<'_>) -> Result<(), SubmitNo> {
         let now = self.clock.now();
         let hash = submission.transaction.hash;
-        let kept_until = match submission.transaction.valid_before {
-            Some(before) => before.after(KEPT_SECONDS),
-            None => now.after(KEPT_UNBOUNDED_SECONDS),
-        };
+        let kept_until = kept_until(submission.credential);
         let record = SubmissionRecord {
             channel: submission.credential.channel,
             raw: Bytes::copy_from_slice(submission.raw),
@@ -243,6 +250,7 @@ impl Submissions {
             let over = kept.iter().take_while(|(until, _)| *until < now);
             let over: Vec<_> = over.take(FORGET_PER_STEP).copied().collect();
             if kept.len() - over.len() >= SUBMISSIONS_MAX {
+                tracing::warn!("{SUBMISSIONS_MAX} transactions of payers are on record; no other is sent");
                 return Err(No::Busy.into());
             }
             let forget = |(_, hash): &(UnixSeconds, B256)| Row::delete(Table::Submissions, hash.to_vec());
@@ -254,6 +262,22 @@ impl Submissions {
         };
         Ok(ticket.await.map_err(No::from)?)
     }
+
+    /// The node would not have it, and nobody else was sent it.
+    async fn forget(&self, hash: B256, credential: UsedCredential) -> Result<(), SubmitNo> {
+        let row = Row::delete(Table::Submissions, hash.to_vec());
+        let ticket = self.journal.submit(vec![row]).map_err(No::from)?;
+        {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.remove(&(kept_until(credential), hash));
+        }
+        Ok(ticket.await.map_err(No::from)?)
+    }
+}
+
+/// The row serves nothing but its credential's return.
+fn kept_until(credential: UsedCredential) -> UnixSeconds {
+    credential.expires.after(KEPT_SECONDS)
 }
 
 /// Reads every submission that is kept.

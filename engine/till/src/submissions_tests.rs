@@ -245,6 +245,13 @@ async fn what_cannot_land_is_not_sent() {
         no.to_string(),
         "the transaction was refused by the node: no funds"
     );
+    assert_eq!(bench.rows(), 0, "threat H4: who has nothing fills nothing");
+    let endless = ForeignTransaction {
+        valid_before: Some(UnixSeconds(u64::MAX)),
+        ..transaction(2)
+    };
+    assert!(matches!(bench.submit(&endless).await, Err(SubmitNo::Refused(_))));
+    assert_eq!((bench.sent(), bench.rows()), (1, 0));
 }
 
 #[tokio::test]
@@ -254,7 +261,7 @@ async fn rows_are_forgotten_after_their_transactions_and_over_a_restart() {
         bench.submit(&transaction(seed)).await.unwrap();
     }
     let bench = Bench::over(bench.journal).await;
-    let late = NOW + 25 + KEPT_SECONDS + 1;
+    let late = NOW + 300 + KEPT_SECONDS + 1;
     bench.clock.0.store(late, Ordering::SeqCst);
     let unbounded = |seed| ForeignTransaction {
         valid_before: None,

@@ -269,6 +269,24 @@ async fn threat_b1_a_doomed_row_is_taken_out_and_the_rest_lands() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_persons_word_outlives_a_chain_that_is_away() {
+    let (till, _) = support::fresh().await;
+    let (payer, chain) = (Payer::new(1), Arc::new(Script::default()));
+    let _ = till.observe(payer.adoption(1_000)).await.unwrap();
+    // Far too little, and far too young, to be settled by itself.
+    sell(&till, &payer, 60, 60, 1).await;
+    chain.said().away = 3;
+    let settler = Running::start(&till, &chain);
+    settler.handle.settle_now([payer.channel]);
+    until("it is settled once the chain is there", async || {
+        chain.state(&payer, 1_000).settled == Cumulative::new(60)
+    })
+    .await;
+    assert_eq!(chain.said().away, 0);
+    settler.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn threat_b2_after_five_strikes_only_a_persons_word_or_a_deadline_tries_again() {
     let (till, _) = support::fresh().await;
     let (bad, chain) = (Payer::new(1), Arc::new(Script::default()));

@@ -2,8 +2,9 @@
 //! (draft-httpauth-payment-00, Request Body Digest Binding).
 
 use crate::gateway::answer::Denied;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Request;
+use futures_util::StreamExt;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use weir_protocol::Challenge;
@@ -15,6 +16,8 @@ use weir_till::No;
 const HELD_KIB_MAX: u32 = 256 * 1024;
 /// How long a body that is read whole may take.
 const BODY_READ_MAX: Duration = Duration::from_secs(30);
+/// How long it may fall silent on the way.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The room for bodies that are read whole.
 #[derive(Debug)]
@@ -41,31 +44,35 @@ impl Bodies {
         &self,
         request: Request,
     ) -> Result<(Request, ContentDigest, SemaphorePermit<'_>), Denied> {
-        let length = request.headers().get("content-length");
-        let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let needed = kib(length.unwrap_or(self.bytes_max).min(self.bytes_max));
-        let room = self
-            .room
-            .try_acquire_many(needed)
-            .map_err(|_| Denied::from(No::Busy))?;
         let (parts, body) = request.into_parts();
-        let read = tokio::time::timeout(BODY_READ_MAX, to_bytes(body, self.bytes_max)).await;
-        let body = match read {
-            Ok(Ok(body)) => body,
-            Ok(Err(_)) => {
-                let said = format!(
-                    "the request's body is above {} bytes, or it broke off; nothing was charged",
-                    self.bytes_max
-                );
-                return Err(Problem::blank(413, said).into());
-            }
-            Err(_) => {
-                let said = "the request's body took too long; nothing was charged";
-                return Err(Problem::blank(408, said).into());
-            }
-        };
+        let read = tokio::time::timeout(BODY_READ_MAX, self.hold(body)).await;
+        let (body, room) = read.unwrap_or_else(|_| Err(too_slow()))?;
         let digest = ContentDigest::of(&body);
         Ok((Request::from_parts(parts, Body::from(body)), digest, room))
+    }
+
+    /// Takes room as the body comes, not as it is announced: what nobody sent takes none.
+    async fn hold(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Denied> {
+        let busy = |_| Denied::from(No::Busy);
+        let (mut held, mut pieces) = (Vec::new(), body.into_data_stream());
+        let mut room = self.room.try_acquire_many(0).map_err(busy)?;
+        loop {
+            let piece = tokio::time::timeout(SILENCE_MAX, pieces.next()).await;
+            let piece = match piece.map_err(|_| too_slow())? {
+                None => return Ok((held, room)),
+                Some(Ok(piece)) if piece.len() <= self.bytes_max - held.len() => piece,
+                Some(_) => {
+                    let said = format!(
+                        "the request's body is above {} bytes, or it broke off; nothing was charged",
+                        self.bytes_max
+                    );
+                    return Err(Problem::blank(413, said).into());
+                }
+            };
+            let more = kib(held.len() + piece.len()) - kib(held.len());
+            room.merge(self.room.try_acquire_many(more).map_err(busy)?);
+            held.extend_from_slice(&piece);
+        }
     }
 }
 
@@ -87,6 +94,10 @@ pub fn must_be_bound(challenge: &Challenge, digest: Option<ContentDigest>) -> Re
         ProblemType::VerificationFailed,
         "the challenge was made for another request body; answer the challenge that comes with this",
     ))
+}
+
+fn too_slow() -> Denied {
+    Problem::blank(408, "the request's body took too long; nothing was charged").into()
 }
 
 /// Rounded up.

@@ -58,6 +58,8 @@ pub struct Inner {
     pub metrics: Arc<Metrics>,
     /// Turns at looking a transaction up.
     pub looks: Semaphore,
+    /// Places to wait for a transaction that is not mined yet.
+    pub waits: Semaphore,
     /// The streams that are sold by the event now.
     pub streams: Streams,
     /// Room for request bodies that challenges are bound to.
@@ -66,6 +68,9 @@ pub struct Inner {
 
 /// Transactions looked up at once: unpaid requests must not crowd the watcher and the settler out of the node.
 pub const LOOKS_MAX: usize = 32;
+
+/// Requests that wait at once for a transaction that is not mined yet; others are told at once.
+pub const WAITS_MAX: usize = 128;
 
 /// By which a payer names the channel that it will pay from.
 const PAYMENT_SESSION: HeaderName = HeaderName::from_static("payment-session");

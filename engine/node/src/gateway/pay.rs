@@ -11,13 +11,14 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, Response};
 use std::time::{Duration, Instant};
+use tokio::sync::SemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
 use weir_core::{Amount, ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::delivery::ActionKind;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
-use weir_protocol::rails::{Action, Evidence, Judged, LowerCumulative, Rail, Seen};
+use weir_protocol::rails::{Action, Evidence, JudgeRefusal, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
 use weir_store::Durable;
 use weir_till::books::UsedCredential;
@@ -177,22 +178,41 @@ impl Gateway {
                 .on_channel(channel)
                 .into());
         }
-        // Anybody can name a transaction: so many are looked up at once, and no more.
-        let Ok(_turn) = self.inner.looks.try_acquire() else {
-            return Err(No::Busy.into());
-        };
         let deadline = tokio::time::Instant::now() + MINED_WAIT;
+        // Anybody can name a transaction that is not there: who finds no place to wait is told so at once, and what is
+        // there is found all the same.
+        let waits = self.inner.waits.try_acquire();
         loop {
-            let sight = self.inner.evidence.look(evidence).await.map_err(|trouble| {
+            let sight = {
+                let _turn = self.turn_to_look().await?;
+                self.inner.evidence.look(evidence).await
+            };
+            let sight = sight.map_err(|trouble| {
                 tracing::warn!(%trouble, "a transaction could not be looked up");
                 Denied::chain_trouble("the chain cannot be read now; send the same credential again")
             })?;
             // Our node may lag behind the payer's; a moment here spares the payer a second try.
-            if sight.seen != Seen::NotMined || tokio::time::Instant::now() >= deadline {
+            if sight.seen != Seen::NotMined || waits.is_err() || tokio::time::Instant::now() >= deadline {
                 return Ok(sight);
             }
             tokio::time::sleep(MINED_POLL).await;
         }
+    }
+
+    /// A turn at asking the node, held for one question only: nobody's wait takes another's turn.
+    pub(super) async fn turn_to_look(&self) -> Result<SemaphorePermit<'_>, Denied> {
+        self.inner.looks.acquire().await.map_err(|_| No::Stopping.into())
+    }
+
+    /// A channel pays only for what is sold in its token, to its payee, under its escrow (threat V2): the escrow may
+    /// serve other tokens, and the watcher knows channels that came with no credential.
+    pub(super) fn must_fit(&self, offer: &SessionRequest, id: ChannelId) -> Result<(), Denied> {
+        let till = &self.inner.till;
+        let terms = till.terms(id).ok_or(No::from(Refusal::ChannelNotFound))?;
+        if offer.fits(&terms, till.domain().escrow(), till.domain().chain_id()) {
+            return Ok(());
+        }
+        Err(Problem::from(&JudgeRefusal::Token).on_channel(id).into())
     }
 
     async fn buy(
@@ -201,6 +221,7 @@ impl Gateway {
         voucher: Voucher<Claimed>,
         opens: bool,
     ) -> Result<Response<Body>, Denied> {
+        self.must_fit(&visit.offer, voucher.channel())?;
         let paid = self.inner.till.pay(voucher, visit.order).await?;
         self.inner.metrics.voucher_accepted();
         match paid {

@@ -62,12 +62,15 @@ impl Streams {
     pub fn begin(&self, channel: ChannelId) -> Running {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (tell, ends) = watch::channel(None);
+        // The stage is read under the lock: whoever ends all streams afterwards finds this one among them.
+        let mut running = self.lock();
         if self.stage() >= Stage::Concluding {
             tell.send_replace(Some(MustEnd::Shutdown));
         }
-        if let Some((_, before)) = self.lock().insert(channel, (number, tell)) {
+        if let Some((_, before)) = running.insert(channel, (number, tell)) {
             before.send_replace(Some(MustEnd::Replaced));
         }
+        drop(running);
         Running {
             streams: self.clone(),
             channel,

@@ -53,7 +53,8 @@ impl Gateway {
                 true
             }
             Judged::TopUp { channel, .. } => {
-                let payer = self.payer_of_open(channel).await?;
+                self.must_fit(offer, channel)?;
+                let payer = self.payer_of_live(channel).await?;
                 if payer != transaction.sender {
                     return Err(refused(JudgeRefusal::Payer));
                 }
@@ -61,9 +62,7 @@ impl Gateway {
             }
             Judged::Voucher(_) | Judged::Close(_) => return Ok(action),
         };
-        let Ok(_turn) = self.inner.looks.try_acquire() else {
-            return Err(No::Busy.into());
-        };
+        let _turn = self.turn_to_look().await?;
         let submission = Submission {
             raw,
             transaction: &transaction,
@@ -74,13 +73,11 @@ impl Gateway {
         Ok(action.sent(transaction.hash, transaction.sender))
     }
 
-    /// Who may top a channel up, while it can be.
-    async fn payer_of_open(&self, channel: ChannelId) -> Result<alloy_primitives::Address, Denied> {
+    /// Who may top a channel up: nothing more is locked in one on which nothing is sold.
+    async fn payer_of_live(&self, channel: ChannelId) -> Result<alloy_primitives::Address, Denied> {
         let answer = self.inner.till.read(channel).await?;
         let channel = &answer.get().channel;
-        if channel.chain().finalized {
-            return Err(No::from(Refusal::ChannelFinalized).into());
-        }
+        channel.must_be_live().map_err(No::from)?;
         Ok(channel.terms().payer)
     }
 }

@@ -232,6 +232,7 @@ impl Opened {
             upstream: self.front.upstream().clone(),
             metrics: Arc::clone(self.front.metrics()),
             looks: Semaphore::new(gateway::LOOKS_MAX),
+            waits: Semaphore::new(gateway::WAITS_MAX),
             streams: Streams::default(),
             bodies: Bodies::new(self.front.body_bytes_max()),
         }));

@@ -87,6 +87,14 @@ impl SettlerHandle {
         std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// These were asked for and are still to be settled, at the next look.
+    pub(super) fn keep_asked(&self, channels: impl Iterator<Item = ChannelId>) {
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(channels);
+    }
+
     pub(super) fn tell(&self, settled: Settled) {
         // Nobody may be listening; the watcher tells the lanes in any case.
         let _ = self.settled.send(settled);

@@ -62,6 +62,8 @@ pub struct Settler {
     handle: SettlerHandle,
     tally: watch::Sender<Tally>,
     strikes: HashMap<ChannelId, u32>,
+    /// What a person asked to have settled at this look.
+    asked: HashSet<ChannelId>,
     /// In a block, but not final: a reorg may take them out again.
     landed: Vec<landed::Landed>,
     /// Ended and still on record, oldest first.
@@ -81,6 +83,7 @@ impl Settler {
             handle: handle.clone(),
             tally,
             strikes: HashMap::new(),
+            asked: HashSet::new(),
             landed: Vec::new(),
             kept: VecDeque::new(),
             next_attempt: 0,
@@ -162,10 +165,11 @@ impl Settler {
     }
 
     /// What is worth settling now, and what a person asked for.
-    async fn choose(&self) -> Result<Vec<Plan>, No> {
+    async fn choose(&mut self) -> Result<Vec<Plan>, No> {
         let channels = self.till.channels().await?;
         let now = self.till.clock().now();
-        let asked = self.handle.take_asked();
+        self.asked = self.handle.take_asked();
+        let asked = &self.asked;
         let (now_please, in_time): (Vec<_>, Vec<_>) = channels.iter().partition(|c| asked.contains(&c.id()));
         let mut plans = plan(in_time, &self.config.policy, now);
         plans.extend(plan(now_please, &WHATEVER_IT_IS_WORTH, now));

@@ -122,6 +122,10 @@ impl Settler {
 
     async fn let_go(&self, batch: &Batch) -> Result<(), No> {
         self.end_captures(batch).await?;
+        // The chain was in the way: a person's word stands until it is done.
+        let rows = batch.rows.iter().map(|row| row.channel);
+        self.handle
+            .keep_asked(rows.filter(|channel| self.asked.contains(channel)));
         tokio::time::sleep(TROUBLE_PAUSE).await;
         Ok(())
     }

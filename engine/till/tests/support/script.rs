@@ -14,6 +14,8 @@ use weir_till::settlement::{Batch, ChainTrouble, Landing, Settlement, Skipped};
 pub(crate) struct Said {
     /// Why a channel's row would take no effect.
     pub(crate) doomed: HashMap<ChannelId, &'static str>,
+    /// How often the chain cannot be reached yet.
+    pub(crate) away: u32,
     /// How often each channel was in a batch that was tried.
     pub(crate) tried: HashMap<ChannelId, u32>,
     /// Everything that was signed, by its nonce.
@@ -48,6 +50,10 @@ impl Script {
 impl Settlement for Script {
     async fn simulate(&self, batch: &Batch) -> Result<Vec<Skipped>, ChainTrouble> {
         let mut said = self.said();
+        if let Some(fewer) = said.away.checked_sub(1) {
+            said.away = fewer;
+            return Err(ChainTrouble("nobody answers".to_owned()));
+        }
         let mut doomed = Vec::new();
         for row in &batch.rows {
             *said.tried.entry(row.channel).or_default() += 1;

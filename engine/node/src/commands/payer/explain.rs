@@ -24,8 +24,8 @@ pub(in crate::commands) fn explain(error: Error) -> Failure {
             "wait until it ends; two runs at once need two keys, because both would sign on the same channels"
         }
         Error::ChannelGone(_) => {
-            "run it again to open a new one; what is left of this one comes back with `weir payer request-close` and \
-             `weir payer withdraw`, unless it is closed already"
+            "unless it is closed already, end it with `weir payer close URL`, or without the server with `weir payer \
+             request-close` and, after the grace period, `weir payer withdraw`; then a new one can be opened"
         }
         Error::Stopped(_) => {
             "look at it with `weir payer channels`, and take back what is left with `weir payer request-close` and \
