@@ -59,3 +59,20 @@ contract Wallet {
         require(ok, "refused");
     }
 }
+
+/// @dev An ERC-1271 wallet that takes every digest its owner signed, without binding it to itself, and at a price.
+contract OwnedWallet {
+    address public immutable OWNER;
+    uint256 public immutable PRICE;
+
+    constructor(address owner, uint256 price) {
+        (OWNER, PRICE) = (owner, price);
+    }
+
+    function isValidSignature(bytes32 hash, bytes calldata signature) external view returns (bytes4) {
+        uint256 start = gasleft();
+        while (start - gasleft() < PRICE) {}
+        (bytes32 r, bytes32 s) = abi.decode(signature, (bytes32, bytes32));
+        return ecrecover(hash, uint8(signature[64]), r, s) == OWNER ? bytes4(0x1626ba7e) : bytes4(0);
+    }
+}

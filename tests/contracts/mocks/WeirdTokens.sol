@@ -102,3 +102,8 @@ contract WeirdToken {
         }
     }
 }
+
+/// @dev Takes every call that it does not know without a word, as WETH9's fallback does.
+contract SwallowingToken is WeirdToken {
+    fallback() external {}
+}
