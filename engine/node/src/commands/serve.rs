@@ -54,7 +54,9 @@ impl Serve {
         let opened = serve::open(&config).await?;
         let reloads = opened.reloads();
         let reread = || match reloads.read(&self.config) {
-            Ok(()) => tracing::info!("prices and certificate were read again; what is out keeps what it has"),
+            Ok(()) => {
+                tracing::info!("routes, prices and certificate were read again; the rest takes a restart")
+            }
             Err(errors) => tracing::error!(%errors, "prices and certificate stay as they were"),
         };
         let mut starting = pin!(opened.start(&config));

@@ -156,7 +156,8 @@ impl Settler {
 
     async fn look_through(&mut self) -> Result<(), No> {
         self.follow_landed().await?;
-        for ((token, closes), plans) in self.group(self.choose().await?) {
+        let plans = self.choose().await?;
+        for ((token, closes), plans) in self.group(plans) {
             for chunk in plans.chunks(BATCH_ROWS_MAX) {
                 self.settle(token, closes, chunk).await?;
             }
