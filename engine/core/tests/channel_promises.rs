@@ -22,7 +22,7 @@ use weir_core::{
 };
 
 /// Lives that one run plays.
-const CASES: u32 = 10_000;
+const CASES: u32 = 25_000;
 /// Times that a reachable cell must be hit in so many lives.
 const HITS_MIN: u64 = 50;
 
