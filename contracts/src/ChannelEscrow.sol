@@ -57,8 +57,8 @@ contract ChannelEscrow is RelayedEscrow {
 
     /// @inheritdoc IChannelEscrow
     function lowerMaxDeposit(bytes32 channelId, uint128 maxDeposit) external lock {
-        (Record storage record, Route memory route) = _liveOfPayer(channelId);
-        uint128 limit = _capOf(record, route);
+        (Record storage record,) = _liveOfPayer(channelId);
+        (, uint128 limit) = _tokenAndCapOf(record);
         if (maxDeposit > limit) revert CapNotLower(maxDeposit, limit);
         if (maxDeposit < record.deposit) revert CapBelowDeposit(maxDeposit, record.deposit);
 
@@ -69,16 +69,16 @@ contract ChannelEscrow is RelayedEscrow {
 
     /// @inheritdoc IChannelEscrow
     function requestClose(bytes32 channelId) external lock {
-        (Record storage record, Route memory route) = _liveOfPayer(channelId);
+        (Record storage record, address payee) = _liveOfPayer(channelId);
         if (record.closeRequestedAt != 0) return;
 
         record.closeRequestedAt = uint40(block.timestamp);
-        emit CloseRequested(channelId, msg.sender, route.payee, block.timestamp + CLOSE_GRACE_PERIOD);
+        emit CloseRequested(channelId, msg.sender, payee, block.timestamp + CLOSE_GRACE_PERIOD);
     }
 
     /// @inheritdoc IChannelEscrow
     function withdraw(bytes32 channelId) external lock {
-        (Record storage record, Route memory route) = _liveOfPayer(channelId);
+        (Record storage record, address payee) = _liveOfPayer(channelId);
         uint256 requestedAt = record.closeRequestedAt;
         uint256 readyAt = requestedAt + CLOSE_GRACE_PERIOD;
         // forge-lint: disable-next-line(block-timestamp) -- a validator may shift it by seconds, the grace is minutes.
@@ -88,10 +88,10 @@ contract ChannelEscrow is RelayedEscrow {
 
         record.finalized = true;
         uint128 refund = record.deposit - record.settled;
-        emit ChannelExpired(channelId, msg.sender, route.payee);
-        emit ChannelClosed(channelId, msg.sender, route.payee, record.settled, refund);
+        emit ChannelExpired(channelId, msg.sender, payee);
+        emit ChannelClosed(channelId, msg.sender, payee, record.settled, refund);
 
-        _refund(_tokenOf(route), channelId, msg.sender, refund);
+        _refund(_tokenOf(record), channelId, msg.sender, refund);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -110,14 +110,14 @@ contract ChannelEscrow is RelayedEscrow {
 
     /// @inheritdoc IChannelEscrow
     function settle(bytes32 channelId, uint128 cumulativeAmount, bytes calldata signature) external lock {
-        (Record storage record, Route memory route) = _liveOfPayee(channelId);
-        _settle(record, route, channelId, cumulativeAmount, cumulativeAmount, signature);
+        (Record storage record, address payee) = _liveOfPayee(channelId);
+        _settle(record, payee, channelId, cumulativeAmount, cumulativeAmount, signature);
     }
 
     /// @inheritdoc IChannelEscrow
     function close(bytes32 channelId, uint128 cumulativeAmount, bytes calldata signature) external lock {
-        (Record storage record, Route memory route) = _liveOfPayee(channelId);
-        _closeAt(record, route, channelId, cumulativeAmount, signature);
+        (Record storage record, address payee) = _liveOfPayee(channelId);
+        _closeAt(record, payee, channelId, cumulativeAmount, signature);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -133,8 +133,8 @@ contract ChannelEscrow is RelayedEscrow {
         external
         lock
     {
-        (Record storage record, Route memory route) = _liveOfCollector(channelId, OperatorRights.Settle);
-        _settle(record, route, channelId, cumulativeAmount, captureAmount, signature);
+        (Record storage record, address payee) = _liveOfCollector(channelId, OperatorRights.Settle);
+        _settle(record, payee, channelId, cumulativeAmount, captureAmount, signature);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -142,8 +142,8 @@ contract ChannelEscrow is RelayedEscrow {
         external
         lock
     {
-        (Record storage record, Route memory route) = _liveOfCollector(channelId, OperatorRights.SettleAndClose);
-        _close(record, route, channelId, cumulativeAmount, captureAmount, signature);
+        (Record storage record, address payee) = _liveOfCollector(channelId, OperatorRights.SettleAndClose);
+        _close(record, payee, channelId, cumulativeAmount, captureAmount, signature);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -187,12 +187,12 @@ contract ChannelEscrow is RelayedEscrow {
     // ---------------------------------------------------------------------------------------------------- internals
 
     function _topUp(bytes32 channelId, uint256 additionalDeposit) private {
-        (Record storage record, Route memory route) = _liveOfPayer(channelId);
+        (Record storage record, address payee) = _liveOfPayer(channelId);
         if (record.closeRequestedAt != 0) {
             record.closeRequestedAt = 0;
-            emit CloseRequestCancelled(channelId, msg.sender, route.payee);
+            emit CloseRequestCancelled(channelId, msg.sender, payee);
         }
-        _credit(record, route, channelId, additionalDeposit).pull(msg.sender, additionalDeposit);
+        _credit(record, channelId, msg.sender, payee, additionalDeposit).pull(msg.sender, additionalDeposit);
     }
 
     function _settleMany(address payee, address token, Row[] calldata rows)

@@ -53,7 +53,8 @@ abstract contract EscrowMoves is EscrowState {
 
         (address signer, SignerKind kind) = _signerOf(o);
         record.signer = signer;
-        record.route = _intern(o.payee, o.token, tokenIndex);
+        record.route = _intern(o.payee, o.token);
+        record.tokenIndex = tokenIndex;
         record.signerKind = kind;
         // forge-lint: disable-next-line(unsafe-typecast) -- a listed cap fits, and the deposit is under it.
         record.deposit = uint96(o.deposit);
@@ -82,16 +83,16 @@ abstract contract EscrowMoves is EscrowState {
         return listing.index;
     }
 
-    function _intern(address payee, address token, uint16 tokenIndex) private returns (uint48 route) {
+    function _intern(address payee, address token) private returns (uint40 route) {
         route = _routeOf[payee][token];
         if (route != 0) return route;
         route = ++_routeCount;
         _routeOf[payee][token] = route;
-        _routes[route] = Route({payee: payee, tokenIndex: tokenIndex});
+        _payeeOf[route] = payee;
     }
 
     /// @dev Writes the greater deposit down, whoever pays it. A pending close request stays as it is (E1).
-    function _credit(Record storage record, Route memory route, bytes32 channelId, uint256 additionalDeposit)
+    function _credit(Record storage record, bytes32 channelId, address payer, address payee, uint256 additionalDeposit)
         internal
         returns (address token)
     {
@@ -99,20 +100,20 @@ abstract contract EscrowMoves is EscrowState {
         if (additionalDeposit > type(uint128).max) revert DepositOverflow(additionalDeposit);
         uint256 newDeposit = record.deposit + additionalDeposit;
         if (newDeposit > type(uint128).max) revert DepositOverflow(newDeposit);
-        uint128 limit = _capOf(record, route);
+        uint128 limit;
+        (token, limit) = _tokenAndCapOf(record);
         if (newDeposit > limit) revert DepositExceedsCap(newDeposit, limit);
 
         // forge-lint: disable-next-line(unsafe-typecast) -- a listed cap fits, and the deposit is under it.
         record.deposit = uint96(newDeposit);
-        emit TopUp(channelId, _payerOf(record), route.payee, additionalDeposit, newDeposit);
-        return _tokenOf(route);
+        emit TopUp(channelId, payer, payee, additionalDeposit, newDeposit);
     }
 
     // --------------------------------------------------------------------------------------------------- collecting
 
     function _settle(
         Record storage record,
-        Route memory route,
+        address payee,
         bytes32 channelId,
         uint128 cumulativeAmount,
         uint128 captureAmount,
@@ -121,28 +122,28 @@ abstract contract EscrowMoves is EscrowState {
         _demandCapture(record, channelId, cumulativeAmount, captureAmount, signature, false);
 
         uint128 delta = _capture(record, captureAmount);
-        emit Settled(channelId, _payerOf(record), route.payee, cumulativeAmount, delta, captureAmount);
+        emit Settled(channelId, _payerOf(record), payee, cumulativeAmount, delta, captureAmount);
 
-        _tokenOf(route).push(route.payee, delta);
+        _tokenOf(record).push(payee, delta);
     }
 
     /// @dev The draft's close: a voucher that was collected already, or a lower one, closes at what is settled, and the
     /// payee forfeits the rest.
     function _closeAt(
         Record storage record,
-        Route memory route,
+        address payee,
         bytes32 channelId,
         uint128 cumulativeAmount,
         bytes calldata signature
     ) internal {
         uint128 settled = record.settled;
         uint128 capture = cumulativeAmount < settled ? settled : cumulativeAmount;
-        _close(record, route, channelId, cumulativeAmount, capture, signature);
+        _close(record, payee, channelId, cumulativeAmount, capture, signature);
     }
 
     function _close(
         Record storage record,
-        Route memory route,
+        address payee,
         bytes32 channelId,
         uint128 cumulativeAmount,
         uint128 captureAmount,
@@ -150,10 +151,10 @@ abstract contract EscrowMoves is EscrowState {
     ) internal {
         _demandCapture(record, channelId, cumulativeAmount, captureAmount, signature, true);
 
-        Closing memory closing = _finalize(record, channelId, captureAmount, route.payee);
+        Closing memory closing = _finalize(record, channelId, captureAmount, payee);
 
-        address token = _tokenOf(route);
-        if (closing.delta != 0) token.push(route.payee, closing.delta);
+        address token = _tokenOf(record);
+        if (closing.delta != 0) token.push(payee, closing.delta);
         _refund(token, closing.channelId, closing.payer, closing.refund);
     }
 
@@ -174,7 +175,7 @@ abstract contract EscrowMoves is EscrowState {
         internal
         returns (uint256 collected, Verdict[] memory verdicts)
     {
-        uint48 route = _listedRoute(payee, token);
+        uint40 route = _listedRoute(payee, token);
         verdicts = new Verdict[](rows.length);
         for (uint256 i = 0; i < rows.length; ++i) {
             Row calldata row = rows[i];
@@ -194,7 +195,7 @@ abstract contract EscrowMoves is EscrowState {
         internal
         returns (uint256 collected, Verdict[] memory verdicts, Closing[] memory closings)
     {
-        uint48 route = _listedRoute(payee, token);
+        uint40 route = _listedRoute(payee, token);
         verdicts = new Verdict[](rows.length);
         closings = new Closing[](rows.length);
         for (uint256 i = 0; i < rows.length; ++i) {
@@ -217,12 +218,12 @@ abstract contract EscrowMoves is EscrowState {
     }
 
     /// @dev 0 when the payee never had a channel in the token; then no row is of its own.
-    function _listedRoute(address payee, address token) private view returns (uint48 route) {
+    function _listedRoute(address payee, address token) private view returns (uint40 route) {
         route = _routeOf[payee][token];
         if (route == 0 && _listingOf[token].maxDeposit == 0) revert TokenNotListed(token);
     }
 
-    function _judgeRow(Record storage record, uint48 route, address payee, Row calldata row, bool closing)
+    function _judgeRow(Record storage record, uint40 route, address payee, Row calldata row, bool closing)
         private
         returns (Verdict verdict)
     {
@@ -234,12 +235,12 @@ abstract contract EscrowMoves is EscrowState {
         if (verdict != Verdict.Landed) emit RowSkipped(row.channelId, msg.sender, verdict);
     }
 
-    function _judgeStanding(Record storage record, uint48 route, address payee) private view returns (Verdict) {
-        uint48 recorded = record.route;
+    function _judgeStanding(Record storage record, uint40 route, address payee) private view returns (Verdict) {
+        uint40 recorded = record.route;
         if (recorded == 0) return Verdict.ChannelUnknown;
         if (record.finalized) return Verdict.ChannelIsFinalized;
         if (recorded == route) return Verdict.Landed;
-        return _routes[recorded].payee == payee ? Verdict.OtherToken : Verdict.OtherPayee;
+        return _payeeOf[recorded] == payee ? Verdict.OtherToken : Verdict.OtherPayee;
     }
 
     function _capture(Record storage record, uint128 captureAmount) private returns (uint128 delta) {

@@ -25,12 +25,13 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
         /// @dev Who signs the vouchers; the payer itself unless `signerKind` is Other.
         address signer;
         /// @dev The (payee, token) by its number; 0 only if the channel was never opened.
-        uint48 route;
+        uint40 route;
+        uint16 tokenIndex;
         uint40 closeRequestedAt;
-        SignerKind signerKind;
         // ---- slot
         uint96 deposit;
         uint96 settled;
+        SignerKind signerKind;
         bool finalized;
         bool capped;
         // ---- slots of their own
@@ -38,13 +39,7 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
         uint128 ownCap;
     }
 
-    /// @dev Channels of one payee in one token share a route, which is stored once.
-    struct Route {
-        address payee;
-        uint16 tokenIndex;
-    }
-
-    /// @dev A token served, as it is found by its index: after the open everything of it costs one read.
+    /// @dev A token served, as it is found by its index: after the open everything of it costs one read, or none.
     struct Listing {
         address token;
         uint96 maxDeposit;
@@ -69,14 +64,19 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
     uint256 internal immutable _DEPLOYED_CHAIN_ID;
     bytes32 internal immutable _DEPLOYED_SEPARATOR;
     uint256 internal immutable _TOKEN_COUNT;
+    /// @dev The token at index 0. Most escrows serve one token, and what is in the code costs no read of storage.
+    address internal immutable _FIRST_TOKEN;
+    uint96 internal immutable _FIRST_MAX_DEPOSIT;
 
     string internal _domainName;
-    uint48 internal _routeCount;
-    mapping(uint256 index => Listing) internal _listings;
+    uint40 internal _routeCount;
+    /// @dev From index 1 on.
+    mapping(uint256 index => Listing) internal _furtherListings;
     mapping(address token => ListingIndex) internal _listingOf;
     mapping(bytes32 channelId => Record) internal _records;
-    mapping(uint256 route => Route) internal _routes;
-    mapping(address payee => mapping(address token => uint48)) internal _routeOf;
+    /// @dev Channels of one payee in one token share a route, whose payee is stored once.
+    mapping(uint256 route => address) internal _payeeOf;
+    mapping(address payee => mapping(address token => uint40)) internal _routeOf;
     mapping(address token => mapping(address payer => uint256)) internal _credits;
     mapping(address payee => mapping(address operator => OperatorRights)) internal _operators;
     mapping(address payee => mapping(bytes32 scope => mapping(uint256 nonce => bool))) internal _usedNonces;
@@ -99,9 +99,14 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
             if (!usable || !fresh) revert InvalidTokenCap(cap.token, cap.maxDeposit);
             // forge-lint: disable-next-line(unsafe-typecast) -- judged to fit above.
             uint96 maxDeposit = uint96(cap.maxDeposit);
-            _listings[i] = Listing({token: cap.token, maxDeposit: maxDeposit});
+            if (i != 0) _furtherListings[i] = Listing({token: cap.token, maxDeposit: maxDeposit});
             // forge-lint: disable-next-line(unsafe-typecast)
             _listingOf[cap.token] = ListingIndex({index: uint16(i), maxDeposit: maxDeposit});
+        }
+        if (caps.length != 0) {
+            _FIRST_TOKEN = caps[0].token;
+            // forge-lint: disable-next-line(unsafe-typecast)
+            _FIRST_MAX_DEPOSIT = uint96(caps[0].maxDeposit);
         }
     }
 
@@ -189,7 +194,7 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
     function listedTokens() external view returns (address[] memory tokens) {
         tokens = new address[](_TOKEN_COUNT);
         for (uint256 i = 0; i < tokens.length; ++i) {
-            tokens[i] = _listings[i].token;
+            (tokens[i],) = _listing(i);
         }
     }
 
@@ -223,12 +228,11 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
     function _channel(bytes32 channelId) internal view returns (Channel memory channel) {
         Record storage record = _records[channelId];
         if (record.route == 0) return channel;
-        Route memory route = _routes[record.route];
         channel.finalized = record.finalized;
         channel.closeRequestedAt = record.closeRequestedAt;
         channel.payer = _payerOf(record);
-        channel.payee = route.payee;
-        channel.token = _tokenOf(route);
+        channel.payee = _payeeOf[record.route];
+        channel.token = _tokenOf(record);
         if (record.signerKind != SignerKind.Zero) channel.authorizedSigner = record.signer;
         channel.deposit = record.deposit;
         channel.settled = record.settled;
@@ -239,13 +243,20 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
         return kind == SignerKind.Other ? record.otherPayer : signer;
     }
 
-    function _tokenOf(Route memory route) internal view returns (address) {
-        return _listings[route.tokenIndex].token;
+    function _listing(uint256 index) internal view returns (address token, uint128 maxDeposit) {
+        if (index == 0) return (_FIRST_TOKEN, _FIRST_MAX_DEPOSIT);
+        Listing storage listing = _furtherListings[index];
+        return (listing.token, listing.maxDeposit);
     }
 
-    /// @dev The payer's own cap where it set one, else the token's.
-    function _capOf(Record storage record, Route memory route) internal view returns (uint128) {
-        return record.capped ? record.ownCap : _listings[route.tokenIndex].maxDeposit;
+    /// @dev The channel's token, and the most that the channel may hold: the payer's own cap where it set one.
+    function _tokenAndCapOf(Record storage record) internal view returns (address token, uint128 cap) {
+        (token, cap) = _listing(record.tokenIndex);
+        if (record.capped) cap = record.ownCap;
+    }
+
+    function _tokenOf(Record storage record) internal view returns (address token) {
+        (token,) = _listing(record.tokenIndex);
     }
 
     function _digest(bytes32 structHash) internal view returns (bytes32) {
@@ -253,34 +264,34 @@ abstract contract EscrowState is IChannelEscrow, IRelayedEscrow {
     }
 
     /// @dev A channel that is open, and whom it pays.
-    function _live(bytes32 channelId) internal view returns (Record storage record, Route memory route) {
+    function _live(bytes32 channelId) internal view returns (Record storage record, address payee) {
         record = _records[channelId];
-        uint48 number = record.route;
-        if (number == 0) revert ChannelNotFound(channelId);
+        uint256 route = record.route;
+        if (route == 0) revert ChannelNotFound(channelId);
         if (record.finalized) revert ChannelFinalized(channelId);
-        route = _routes[number];
+        payee = _payeeOf[route];
     }
 
     /// @dev A channel that is open, for its payer alone.
-    function _liveOfPayer(bytes32 channelId) internal view returns (Record storage record, Route memory route) {
-        (record, route) = _live(channelId);
+    function _liveOfPayer(bytes32 channelId) internal view returns (Record storage record, address payee) {
+        (record, payee) = _live(channelId);
         if (_payerOf(record) != msg.sender) revert NotPayer(channelId, msg.sender);
     }
 
     /// @dev A channel that is open, for its payee alone.
-    function _liveOfPayee(bytes32 channelId) internal view returns (Record storage record, Route memory route) {
-        (record, route) = _live(channelId);
-        if (route.payee != msg.sender) revert NotPayee(channelId, msg.sender);
+    function _liveOfPayee(bytes32 channelId) internal view returns (Record storage record, address payee) {
+        (record, payee) = _live(channelId);
+        if (payee != msg.sender) revert NotPayee(channelId, msg.sender);
     }
 
     /// @dev A channel that is open, for its payee and those operators of it who have the right.
     function _liveOfCollector(bytes32 channelId, OperatorRights needed)
         internal
         view
-        returns (Record storage record, Route memory route)
+        returns (Record storage record, address payee)
     {
-        (record, route) = _live(channelId);
-        if (!_mayCollect(route.payee, needed)) revert NotPayee(channelId, msg.sender);
+        (record, payee) = _live(channelId);
+        if (!_mayCollect(payee, needed)) revert NotPayee(channelId, msg.sender);
     }
 
     function _mayCollect(address payee, OperatorRights needed) internal view returns (bool) {

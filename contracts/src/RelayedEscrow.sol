@@ -62,8 +62,8 @@ abstract contract RelayedEscrow is EscrowMoves {
         bytes calldata signature
     ) external lock {
         _checkNonce(nonce, keccak256(abi.encode(channelId, additionalDeposit, from, topUpSalt)));
-        (Record storage record, Route memory route) = _live(channelId);
-        address token = _credit(record, route, channelId, additionalDeposit);
+        (Record storage record, address payee) = _live(channelId);
+        address token = _credit(record, channelId, _payerOf(record), payee, additionalDeposit);
         _receive(token, from, additionalDeposit, Receive(validAfter, validBefore, nonce), signature);
     }
 
@@ -95,8 +95,8 @@ abstract contract RelayedEscrow is EscrowMoves {
         uint256 deadline,
         bytes calldata signature
     ) external lock {
-        (Record storage record, Route memory route) = _live(channelId);
-        address token = _credit(record, route, channelId, additionalDeposit);
+        (Record storage record, address payee) = _live(channelId);
+        address token = _credit(record, channelId, _payerOf(record), payee, additionalDeposit);
         Permit2Lib.Permit memory permit =
             Permit2Lib.Permit(nonce, deadline, Permit2Lib.topUpWitness(channelId), Permit2Lib.TOP_UP_TYPE);
         _permit(token, from, additionalDeposit, permit, signature);
@@ -116,9 +116,9 @@ abstract contract RelayedEscrow is EscrowMoves {
         bytes32 structHash = keccak256(
             abi.encode(VoucherLib.SETTLE_TYPEHASH, channelId, cumulativeAmount, nonce, deadline)
         );
-        (Record storage record, Route memory route) = _live(channelId);
-        _useLeave(Leave(route.payee, channelId, nonce, deadline), structHash, payeeSignature);
-        _settle(record, route, channelId, cumulativeAmount, cumulativeAmount, voucherSignature);
+        (Record storage record, address payee) = _live(channelId);
+        _useLeave(Leave(payee, channelId, nonce, deadline), structHash, payeeSignature);
+        _settle(record, payee, channelId, cumulativeAmount, cumulativeAmount, voucherSignature);
     }
 
     /// @inheritdoc IRelayedEscrow
@@ -133,9 +133,9 @@ abstract contract RelayedEscrow is EscrowMoves {
         bytes32 structHash = keccak256(
             abi.encode(VoucherLib.CLOSE_TYPEHASH, channelId, cumulativeAmount, nonce, deadline)
         );
-        (Record storage record, Route memory route) = _live(channelId);
-        _useLeave(Leave(route.payee, channelId, nonce, deadline), structHash, payeeSignature);
-        _closeAt(record, route, channelId, cumulativeAmount, voucherSignature);
+        (Record storage record, address payee) = _live(channelId);
+        _useLeave(Leave(payee, channelId, nonce, deadline), structHash, payeeSignature);
+        _closeAt(record, payee, channelId, cumulativeAmount, voucherSignature);
     }
 
     /// @inheritdoc IChannelEscrow
