@@ -1,4 +1,4 @@
-//! What the Solidity compiler and we agree on: the escrow's interface, read as it is, and the bits of ERC-20 we call.
+//! What the Solidity compiler and we agree on: the escrow's interfaces, read as they are, and the bits of ERC-20 we call.
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
 use alloy::sol;
@@ -6,6 +6,11 @@ use alloy::sol;
 sol!(
     #![sol(all_derives)]
     "../../contracts/src/interfaces/IChannelEscrow.sol"
+);
+
+sol!(
+    #![sol(all_derives)]
+    "../../contracts/src/interfaces/IRelayedEscrow.sol"
 );
 
 sol! {

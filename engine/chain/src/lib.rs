@@ -25,12 +25,12 @@ pub mod sender;
 pub mod tempo;
 pub mod watcher;
 
-pub use bindings::{IChannelEscrow, IToken};
+pub use bindings::{IChannelEscrow, IRelayedEscrow, IToken};
 pub use calls::{Call, EscrowCalls, Forecast, Opening, RowEffect, SettleRow, Verdict};
 pub use escrow::{Escrow, OpenedChannel};
 pub use evidence::{EvidenceFault, OpenEvidence, TopUpEvidence};
 pub use fault::ChainFault;
-pub use revert::{EscrowError, Revert};
+pub use revert::{EscrowError, RelayedError, Revert};
 pub use rpc::{BlockRef, Rpc};
 pub use sender::{Broadcast, Envelope, Landed, Nonce, Outcome, Quote, SendFault, Sender};
 pub use tempo::{ForeignDeed, ForeignOpen, ForeignRefusal, ForeignTopUp, ForeignTransaction};
