@@ -11,6 +11,7 @@
 //! | `offers` | what an unpaid request is offered |
 //! | `metrics` | what Prometheus is told |
 //! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
+//! | `deploy` | an escrow is deployed once, found again, and refused when it is another |
 //! | `seller_vanished` | the deposit comes back without the seller |
 //! | `payer_cli` | what `weir pay` pays, prints and says |
 //! | `settle` | what the daemon takes on the chain, and when |
@@ -32,6 +33,7 @@ mod bad_vouchers;
 mod counter;
 mod daemon;
 mod demo;
+mod deploy;
 mod interop;
 mod kill_nine;
 mod metrics;

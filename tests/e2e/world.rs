@@ -13,7 +13,7 @@ use weir_chain::{Escrow, Opening, Rpc, Sender};
 use weir_client::{AllowedEscrow, HttpOptions, Limits, Payer};
 use weir_core::terms::EVM_DOMAIN_NAME;
 use weir_core::{Amount, ChainState, ChannelId, Cumulative, Domain, Terms};
-use weir_node::commands::deploy::{Deployed, TokenCap, deploy};
+use weir_node::commands::deploy::{Deployed, Order, TokenCap, deploy};
 use weir_node::dev::accounts::account;
 use weir_node::dev::anvil::{Anvil, Options};
 use weir_node::keys::SecretKey;
@@ -70,7 +70,8 @@ impl World {
         // What is sold is paid in the first; the escrow serves the second too.
         let other = deploy_dev_token(&deployer, soon()).await.unwrap();
         let caps = [token, other].map(|token| TokenCap { token, cap: CAP });
-        let deployed = deploy(&deployer, EVM_DOMAIN_NAME, &caps).await.unwrap();
+        let order = Order::new(EVM_DOMAIN_NAME, &caps);
+        let deployed = deploy(&deployer, &order, |_| ()).await.unwrap();
         let payers: Vec<SecretKey> = (2..payers + 2).map(|index| account(index).unwrap()).collect();
         let mints = payers.iter().map(|payer| {
             let (deployer, call) = (&deployer, mint(token, payer.address(), FUNDS));

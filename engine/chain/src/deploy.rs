@@ -2,8 +2,12 @@
 
 use crate::bindings::{EscrowCap, IToken, constructEscrowCall};
 use crate::calls::Call;
-use crate::sender::{SendFault, Sender};
-use alloy::primitives::{Address, Bytes, U256, address, hex};
+use crate::rpc::Rpc;
+use crate::sender::{Landed, SendFault, Sender};
+use alloy::primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
+use alloy::providers::Provider;
+use alloy::rpc::types::TransactionRequest;
+use alloy::rpc::types::state::{AccountOverride, StateOverride};
 use alloy::sol_types::SolCall;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -14,6 +18,9 @@ const DEV_TOKEN_ARTIFACT: &str = include_str!("../../../contracts/abi/DevToken.j
 
 /// Where Permit2 is on most chains. Source: <https://github.com/Uniswap/permit2>.
 pub const CANONICAL_PERMIT2: Address = address!("000000000022D473030F116dDEE9F6B43aC78BA3");
+/// Where the proxy is that creates with CREATE2 what it is sent: 32 bytes of salt, then the creation code.
+/// Source: <https://github.com/Arachnid/deterministic-deployment-proxy>.
+pub const DEPLOYMENT_PROXY: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
 
 #[derive(Deserialize)]
 struct Artifact {
@@ -26,34 +33,96 @@ fn creation_code(artifact: &str) -> Result<Vec<u8>, SendFault> {
     hex::decode(artifact.bytecode).map_err(|error| broken(error.to_string()))
 }
 
-/// The creation of an escrow that signs under `domain_name` and serves these tokens, each up to its cap per channel.
-/// `permit2` is the chain's Permit2, or zero for an escrow without the functions that need one.
-///
-/// # Errors
-/// [`SendFault::Envelope`] when the published bytecode is broken.
-pub fn escrow_creation(
-    domain_name: &str,
-    caps: &[(Address, Amount)],
+/// An escrow that is to be created, or has been.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EscrowPlan {
+    creation_code: Bytes,
     permit2: Address,
-) -> Result<Call, SendFault> {
-    let mut code = creation_code(ESCROW_ARTIFACT)?;
-    let arguments = constructEscrowCall {
-        name: domain_name.to_owned(),
-        caps: caps
-            .iter()
-            .map(|(token, cap)| EscrowCap {
-                token: *token,
-                maxDeposit: cap.base_units(),
-            })
-            .collect(),
-        permit2,
-    };
-    // A constructor's arguments are encoded like a call's, without the selector.
-    code.extend_from_slice(&arguments.abi_encode()[4..]);
-    Ok(Call {
-        to: None,
-        input: code.into(),
-    })
+}
+
+impl EscrowPlan {
+    /// An escrow that signs under `domain_name` and serves these tokens, each up to its cap per channel. It serves
+    /// Permit2 where the chain has it at [`CANONICAL_PERMIT2`].
+    ///
+    /// # Errors
+    /// [`SendFault::Chain`], or [`SendFault::Envelope`] when the published bytecode is broken.
+    pub async fn draw(rpc: &Rpc, domain_name: &str, caps: &[(Address, Amount)]) -> Result<Self, SendFault> {
+        let permit2 = match rpc.code_at_head(CANONICAL_PERMIT2).await? {
+            code if code.is_empty() => Address::ZERO,
+            _ => CANONICAL_PERMIT2,
+        };
+        let mut code = creation_code(ESCROW_ARTIFACT)?;
+        let arguments = constructEscrowCall {
+            name: domain_name.to_owned(),
+            caps: caps
+                .iter()
+                .map(|(token, cap)| EscrowCap {
+                    token: *token,
+                    maxDeposit: cap.base_units(),
+                })
+                .collect(),
+            permit2,
+        };
+        // A constructor's arguments are encoded like a call's, without the selector.
+        code.extend_from_slice(&arguments.abi_encode()[4..]);
+        Ok(Self {
+            creation_code: code.into(),
+            permit2,
+        })
+    }
+
+    /// The Permit2 that it serves; zero when the chain has none.
+    pub const fn permit2(&self) -> Address {
+        self.permit2
+    }
+
+    /// Where [`DEPLOYMENT_PROXY`] puts it with this salt, on every chain and whoever pays for it.
+    pub fn address(&self, salt: B256) -> Address {
+        DEPLOYMENT_PROXY.create2(salt, keccak256(&self.creation_code))
+    }
+
+    /// Its creation through [`DEPLOYMENT_PROXY`].
+    pub fn through_proxy(&self, salt: B256) -> Call {
+        Call {
+            to: Some(DEPLOYMENT_PROXY),
+            input: [salt.as_slice(), &self.creation_code].concat().into(),
+        }
+    }
+
+    /// Its creation at an address that follows from its creator's nonce.
+    pub fn plain(&self) -> Call {
+        Call {
+            to: None,
+            input: self.creation_code.clone(),
+        }
+    }
+
+    /// The code that it has at `address`, immutable values included: the constructor is run there, on a state in which
+    /// that account is empty. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`SendFault::WouldRevert`] with the constructor's reason, or [`SendFault::Chain`].
+    pub async fn code_at(&self, rpc: &Rpc, address: Address) -> Result<Bytes, SendFault> {
+        let blank = AccountOverride::default()
+            .with_code(self.creation_code.clone())
+            .with_state(core::iter::empty());
+        let request = TransactionRequest::default().to(address);
+        let doing = "to try the escrow's constructor";
+        let answer = rpc
+            .provider()
+            .call(request.into())
+            .overrides(StateOverride::from_iter([(address, blank)]))
+            .await;
+        match answer {
+            Ok(code) if code.is_empty() => Err(SendFault::Refused {
+                doing,
+                message: "it does not take the state overrides of eth_call; use another RPC endpoint"
+                    .to_owned(),
+            }),
+            Ok(code) => Ok(code),
+            Err(error) => Err(SendFault::of_execution(doing, error)),
+        }
+    }
 }
 
 /// The creation of the worthless development token.
@@ -67,14 +136,25 @@ pub fn dev_token_creation() -> Result<Call, SendFault> {
     })
 }
 
-async fn create(sender: &Sender, creation: &Call, deadline: Instant) -> Result<Address, SendFault> {
+/// Creates a contract and returns its address.
+///
+/// # Errors
+/// As [`Sender::land`].
+pub async fn create(
+    sender: &Sender,
+    creation: &Call,
+    deadline: Instant,
+) -> Result<(Address, Landed), SendFault> {
     let landed = sender.land(creation, deadline).await?;
-    landed
-        .contract
-        .ok_or_else(|| SendFault::Envelope("a creation's receipt names no contract".to_owned()))
+    match landed.contract {
+        Some(address) => Ok((address, landed)),
+        None => Err(SendFault::Envelope(
+            "a creation's receipt names no contract".to_owned(),
+        )),
+    }
 }
 
-/// Deploys an escrow and returns its address. It serves Permit2 where the chain has it at [`CANONICAL_PERMIT2`].
+/// Deploys an escrow by a plain creation and returns its address; see [`EscrowPlan`].
 ///
 /// # Errors
 /// As [`Sender::land`].
@@ -84,11 +164,8 @@ pub async fn deploy_escrow(
     caps: &[(Address, Amount)],
     deadline: Instant,
 ) -> Result<Address, SendFault> {
-    let permit2 = match sender.rpc().code_at_head(CANONICAL_PERMIT2).await? {
-        code if code.is_empty() => Address::ZERO,
-        _ => CANONICAL_PERMIT2,
-    };
-    create(sender, &escrow_creation(domain_name, caps, permit2)?, deadline).await
+    let plan = EscrowPlan::draw(sender.rpc(), domain_name, caps).await?;
+    Ok(create(sender, &plan.plain(), deadline).await?.0)
 }
 
 /// Deploys the worthless development token and returns its address.
@@ -96,7 +173,7 @@ pub async fn deploy_escrow(
 /// # Errors
 /// As [`Sender::land`].
 pub async fn deploy_dev_token(sender: &Sender, deadline: Instant) -> Result<Address, SendFault> {
-    create(sender, &dev_token_creation()?, deadline).await
+    Ok(create(sender, &dev_token_creation()?, deadline).await?.0)
 }
 
 /// Mints development tokens to anybody.

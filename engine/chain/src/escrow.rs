@@ -15,6 +15,8 @@ use weir_core::{ChainState, ChannelId, Cumulative, Domain, Terms, UnixSeconds};
 
 /// The shortest grace period that leaves time to notice a payer's close and to collect, in seconds.
 pub const CLOSE_GRACE_PERIOD_SECONDS_MIN: u64 = 600;
+/// The grace period of our own escrow (`CLOSE_GRACE_PERIOD` of the contract), in seconds.
+pub const CLOSE_GRACE_PERIOD_SECONDS: u64 = 900;
 /// Most channels read by one call.
 pub const CHANNELS_PER_CALL_MAX: usize = 256;
 

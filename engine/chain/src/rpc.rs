@@ -145,7 +145,11 @@ impl Rpc {
         })
     }
 
-    pub(crate) async fn code_at_head(&self, address: Address) -> Result<Bytes, ChainFault> {
+    /// A contract's code after the newest block; empty where there is none.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`].
+    pub async fn code_at_head(&self, address: Address) -> Result<Bytes, ChainFault> {
         let code = self.provider.get_code_at(address).latest().await;
         code.map_err(ChainFault::rpc("reading a contract's code"))
     }

@@ -1,17 +1,19 @@
 //! `weir deploy`.
 
 use super::Failure;
+use super::pay::note;
 use crate::config::RpcUrl;
 use crate::keys::SecretKey;
 use crate::table::Output;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, keccak256};
 use core::str::FromStr;
 use core::time::Duration;
 use serde::Serialize;
 use std::path::PathBuf;
 use tokio::time::Instant;
-use weir_chain::deploy::deploy_escrow;
-use weir_chain::{Escrow, Rpc, Sender};
+use weir_chain::deploy::{DEPLOYMENT_PROXY, EscrowPlan, create};
+use weir_chain::escrow::CLOSE_GRACE_PERIOD_SECONDS;
+use weir_chain::{Escrow, Rpc, SendFault, Sender};
 use weir_core::Amount;
 use weir_core::terms::EVM_DOMAIN_NAME;
 
@@ -19,17 +21,21 @@ use weir_core::terms::EVM_DOMAIN_NAME;
 pub const KEY_VARIABLE: &str = "WEIR_DEPLOYER_KEY";
 /// How long the deployment may wait for its block.
 const INCLUSION_SECONDS_MAX: u64 = 300;
+/// The salt when none is given: with it an escrow of the same terms has the same address for everybody.
+const SALT: B256 = B256::ZERO;
 
 const EXAMPLES: &str = "\
 Examples:
   weir deploy --rpc-url http://127.0.0.1:8545 --key-file deployer-key --token 0xe7f1…0512=1000000000
-  weir deploy --rpc-url $RPC --key-file deployer-key --token 0xA0b8…eB48=1000000000 --json";
+  weir deploy --rpc-url $RPC --key-file deployer-key --token 0xA0b8…eB48=1000000000 --json
+  weir deploy --rpc-url $RPC --key-file deployer-key --token 0xA0b8…eB48=1000000000 --no-create2";
 
 /// Deploy the escrow contract
 ///
-/// The contract has no owner and can't be changed: its domain name, its tokens and the most that
-/// one channel may hold of each are for good. Afterwards it is read back and checked, and the
-/// [chain] section for weir.toml is printed. The deployer pays the gas and has no right in it.
+/// The contract has no owner and can't be changed: its domain name, its tokens and the most that one channel may hold of
+/// each are for good. They, in the order given, and the salt decide its address (CREATE2). Where that escrow is already,
+/// nothing is sent. Either way its code, domain, grace period and caps are verified, and the [chain] section for
+/// weir.toml is printed. The deployer pays the gas and has no right in it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Deploy {
@@ -45,6 +51,12 @@ pub struct Deploy {
     /// The EIP-712 domain name; "Tempo Stream Channel" for Tempo v1 clients
     #[arg(long, value_name = "NAME", default_value = EVM_DOMAIN_NAME)]
     pub domain_name: String,
+    /// What tells escrows of the same terms apart, 0x and 64 hexadecimal digits; default: zero
+    #[arg(long, value_name = "HEX")]
+    pub salt: Option<B256>,
+    /// Create it without the deployment proxy, at an address that follows from the deployer's nonce; each run creates one
+    #[arg(long, conflicts_with = "salt")]
+    pub no_create2: bool,
 }
 
 /// A token and the most that one channel may hold of it.
@@ -75,7 +87,38 @@ impl FromStr for TokenCap {
     }
 }
 
-/// An escrow that was deployed and read back.
+/// What is to be deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The EIP-712 domain name.
+    pub domain_name: String,
+    /// The tokens served.
+    pub tokens: Vec<TokenCap>,
+    /// What decides the address.
+    pub place: Place,
+}
+
+/// What decides an escrow's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// What is deployed, and this salt (CREATE2).
+    Salt(B256),
+    /// Who deploys it, and their nonce.
+    Nonce,
+}
+
+impl Order {
+    /// An order for the address that everybody gets who orders the same.
+    pub fn new(domain_name: &str, tokens: &[TokenCap]) -> Self {
+        Self {
+            domain_name: domain_name.to_owned(),
+            tokens: tokens.to_vec(),
+            place: Place::Salt(SALT),
+        }
+    }
+}
+
+/// An escrow that is there and was verified.
 #[derive(Debug, Clone, Serialize)]
 pub struct Deployed {
     /// Where it is.
@@ -88,6 +131,12 @@ pub struct Deployed {
     pub grace_period_seconds: u64,
     /// The tokens served.
     pub tokens: Vec<TokenCap>,
+    /// The Permit2 that it serves; zero for none.
+    pub permit2: Address,
+    /// keccak256 of its code, for payers who want exactly this one.
+    pub code_hash: B256,
+    /// What the deployment took; none when it was there already.
+    pub gas_used: Option<u64>,
 }
 
 impl Deployed {
@@ -101,35 +150,129 @@ impl Deployed {
     }
 }
 
-/// Deploys an escrow, reads it back, and checks what it says of itself.
+/// Deploys an escrow unless it is there already, and verifies it. `tell` hears what is going on.
 ///
 /// # Errors
-/// The deployment failed, or what is at its address is not what was asked for.
-pub async fn deploy(sender: &Sender, domain_name: &str, tokens: &[TokenCap]) -> Result<Deployed, Failure> {
-    let caps: Vec<(Address, Amount)> = tokens.iter().map(|row| (row.token, row.cap)).collect();
-    let deadline = Instant::now() + Duration::from_secs(INCLUSION_SECONDS_MAX);
-    let address = deploy_escrow(sender, domain_name, &caps, deadline)
+/// The deployment failed, or what is at the address is not what was ordered.
+pub async fn deploy(sender: &Sender, order: &Order, tell: impl Fn(&str)) -> Result<Deployed, Failure> {
+    let caps: Vec<(Address, Amount)> = order.tokens.iter().map(|row| (row.token, row.cap)).collect();
+    let plan = EscrowPlan::draw(sender.rpc(), &order.domain_name, &caps)
         .await
         .map_err(Failure::failed)?;
-    let escrow = Escrow::over(sender.rpc().clone(), address, domain_name)
+    let (address, gas_used) = match order.place {
+        Place::Salt(salt) => (plan.address(salt), create_at(sender, &plan, salt, &tell).await?),
+        Place::Nonce => {
+            tell(&waiting());
+            let created = create(sender, &plan.plain(), soon()).await;
+            let (address, landed) = created.map_err(Failure::failed)?;
+            (address, Some(landed.gas_used))
+        }
+    };
+    tell(&format!("verifying the escrow at {address}"));
+    let code_hash = verify_code(sender.rpc(), &plan, address).await?;
+    let escrow = Escrow::over(sender.rpc().clone(), address, &order.domain_name)
         .await
         .map_err(Failure::failed)?;
-    for row in tokens {
-        let listed = escrow.max_deposit(row.token).await.map_err(Failure::failed)?;
-        if listed.base_units() != row.cap.base_units() {
-            let TokenCap { token, cap } = row;
+    verify_terms(&escrow, order).await?;
+    Ok(Deployed {
+        escrow: address,
+        chain_id: escrow.domain().chain_id(),
+        domain_name: order.domain_name.clone(),
+        grace_period_seconds: escrow.grace_period_seconds(),
+        tokens: order.tokens.clone(),
+        permit2: plan.permit2(),
+        code_hash,
+        gas_used,
+    })
+}
+
+/// Creates the escrow through the deployment proxy and gives the gas that it took; `None` when it was there already.
+async fn create_at(
+    sender: &Sender,
+    plan: &EscrowPlan,
+    salt: B256,
+    tell: &impl Fn(&str),
+) -> Result<Option<u64>, Failure> {
+    let rpc = sender.rpc();
+    let address = plan.address(salt);
+    tell(&format!(
+        "the escrow's address is {address}, whoever deploys it (salt {salt})"
+    ));
+    if has_code(rpc, address).await? {
+        tell("it is already deployed; nothing is sent");
+        return Ok(None);
+    }
+    if !has_code(rpc, DEPLOYMENT_PROXY).await? {
+        return Err(Failure::failed(format_args!(
+            "this chain has no deployment proxy at {DEPLOYMENT_PROXY}, which CREATE2 needs; --no-create2 deploys at an \
+             address that follows from the deployer's nonce"
+        )));
+    }
+    // The proxy keeps the constructor's reason to itself, so the constructor is asked first.
+    plan.code_at(rpc, address).await.map_err(Failure::failed)?;
+    tell(&waiting());
+    match sender.land(&plan.through_proxy(salt), soon()).await {
+        Ok(landed) => Ok(Some(landed.gas_used)),
+        Err(SendFault::Unknown(hash)) => Err(Failure::failed(format_args!(
+            "transaction {hash} was sent and is in no block after {INCLUSION_SECONDS_MAX} s; run the same command later: \
+             it finds the escrow once it is there"
+        ))),
+        // Somebody else may have deployed the same meanwhile.
+        Err(_) if has_code(rpc, address).await? => Ok(None),
+        Err(fault) => Err(Failure::failed(fault)),
+    }
+}
+
+async fn has_code(rpc: &Rpc, address: Address) -> Result<bool, Failure> {
+    let code = rpc.code_at_head(address).await.map_err(Failure::failed)?;
+    Ok(!code.is_empty())
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(INCLUSION_SECONDS_MAX)
+}
+
+fn waiting() -> String {
+    format!("deploying; the transaction may take up to {INCLUSION_SECONDS_MAX} s")
+}
+
+/// Compares what is at the address with what the constructor makes there, immutable values included.
+async fn verify_code(rpc: &Rpc, plan: &EscrowPlan, address: Address) -> Result<B256, Failure> {
+    let expected = plan.code_at(rpc, address).await.map_err(Failure::failed)?;
+    let found = rpc.code_at_head(address).await.map_err(Failure::failed)?;
+    let (expected, found) = (keccak256(expected), keccak256(found));
+    if expected == found {
+        Ok(found)
+    } else {
+        Err(Failure::failed(format_args!(
+            "the code at {address} has the hash {found}, and this escrow's has {expected}: do not use it"
+        )))
+    }
+}
+
+async fn verify_terms(escrow: &Escrow, order: &Order) -> Result<(), Failure> {
+    let address = escrow.address();
+    let grace = escrow.grace_period_seconds();
+    if grace != CLOSE_GRACE_PERIOD_SECONDS {
+        return Err(Failure::failed(format_args!(
+            "the escrow at {address} has a grace period of {grace} s, not {CLOSE_GRACE_PERIOD_SECONDS} s"
+        )));
+    }
+    let listed = escrow.listed_tokens().await.map_err(Failure::failed)?;
+    if !listed.iter().eq(order.tokens.iter().map(|row| &row.token)) {
+        return Err(Failure::failed(format_args!(
+            "the escrow at {address} serves {listed:?}, not what was ordered"
+        )));
+    }
+    for TokenCap { token, cap } in &order.tokens {
+        let listed = escrow.max_deposit(*token).await.map_err(Failure::failed)?;
+        if listed.base_units() != cap.base_units() {
             return Err(Failure::failed(format_args!(
                 "the escrow at {address} caps {token} at {listed}, not {cap}"
             )));
         }
     }
-    Ok(Deployed {
-        escrow: address,
-        chain_id: escrow.domain().chain_id(),
-        domain_name: domain_name.to_owned(),
-        grace_period_seconds: escrow.grace_period_seconds(),
-        tokens: tokens.to_vec(),
-    })
+    Ok(())
 }
 
 impl Deploy {
@@ -147,33 +290,53 @@ impl Deploy {
         let sender = Sender::connect(rpc, key.signer().clone())
             .await
             .map_err(Failure::failed)?;
-        let deployed = deploy(&sender, &self.domain_name, &self.tokens).await?;
+        let order = Order {
+            domain_name: self.domain_name,
+            tokens: self.tokens,
+            place: if self.no_create2 {
+                Place::Nonce
+            } else {
+                Place::Salt(self.salt.unwrap_or(SALT))
+            },
+        };
+        let tell = |what: &str| {
+            if !output.json {
+                note(what);
+            }
+        };
+        let deployed = deploy(&sender, &order, tell).await?;
         if output.json {
             output.json(&deployed);
-            return Ok(());
+        } else {
+            output.text(&told(&deployed, self.rpc_url.expose().as_str()));
         }
-        let Deployed {
-            escrow,
-            chain_id,
-            grace_period_seconds,
-            ..
-        } = &deployed;
-        output.text(&format!(
-            "# Escrow {escrow} on chain {chain_id}; a payer's close waits {grace_period_seconds} s.\n{}",
-            deployed.chain_section(self.rpc_url.expose().as_str())
-        ));
         Ok(())
     }
+}
+
+/// What is printed for people: a part of `weir.toml`, with what else there is to know as its comments.
+fn told(deployed: &Deployed, rpc_url: &str) -> String {
+    let Deployed {
+        escrow,
+        chain_id,
+        grace_period_seconds,
+        code_hash,
+        ..
+    } = deployed;
+    let how = match deployed.gas_used {
+        Some(gas) => format!("deployed for {gas} gas"),
+        None => "already deployed".to_owned(),
+    };
+    format!(
+        "# Escrow {escrow} on chain {chain_id}: {how}; code, domain, grace period and caps verified.\n\
+         # A payer's close waits {grace_period_seconds} s. Payers who want exactly this code: --escrow-code-hash {code_hash}\n{}",
+        deployed.chain_section(rpc_url)
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::dev::accounts::account;
-    use crate::dev::anvil::{Anvil, Network, Options};
-    use std::path::Path;
-    use weir_chain::deploy::deploy_dev_token;
 
     #[test]
     fn a_token_comes_with_its_cap() {
@@ -191,53 +354,5 @@ mod tests {
         ] {
             assert!(bad.parse::<TokenCap>().is_err(), "{bad:?}");
         }
-    }
-
-    async fn deploys_on(network: Network, domain_name: &str) {
-        let chain = Anvil::start(Options {
-            network,
-            ..Options::default()
-        })
-        .await
-        .unwrap();
-        let rpc = Rpc::new(chain.url()).unwrap();
-        let sender = Sender::connect(rpc, account(0).unwrap().signer().clone())
-            .await
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let token = deploy_dev_token(&sender, deadline).await.unwrap();
-        let tokens = [TokenCap {
-            token,
-            cap: Amount::new(5_000_000),
-        }];
-        let deployed = deploy(&sender, domain_name, &tokens).await.unwrap();
-        assert_eq!(deployed.grace_period_seconds, 900);
-
-        let rest = "[server]\nupstream = \"http://a\"\n[[route]]\npath = \"/\"\nfree = true\n";
-        let text = format!("{}{rest}", deployed.chain_section(chain.url()));
-        let config = Config::parse(Path::new("weir.toml"), &text).unwrap();
-        assert_eq!(config.chain.escrow, deployed.escrow);
-        assert_eq!(config.chain.token, token);
-        assert_eq!(config.chain.chain_id, Some(network.chain_id()));
-        assert_eq!(config.chain.domain_name, domain_name);
-
-        let nobody = [TokenCap {
-            token: Address::repeat_byte(7),
-            cap: Amount::new(1),
-        }];
-        assert!(matches!(
-            deploy(&sender, domain_name, &nobody).await,
-            Err(Failure::Failed(_))
-        ));
-    }
-
-    #[tokio::test]
-    async fn an_escrow_is_deployed_and_read_back() {
-        deploys_on(Network::Evm, EVM_DOMAIN_NAME).await;
-    }
-
-    #[tokio::test]
-    async fn an_escrow_is_deployed_on_tempo() {
-        deploys_on(Network::Tempo, weir_core::terms::TEMPO_DOMAIN_NAME).await;
     }
 }

@@ -1,7 +1,7 @@
 //! A devnet in one piece: a chain, a token, an escrow, the sample service, and the daemon in a process of its own.
 
 use crate::commands::Failure;
-use crate::commands::deploy::{Deployed, TokenCap, deploy};
+use crate::commands::deploy::{Deployed, Order, TokenCap, deploy};
 use crate::dev::accounts::account;
 use crate::dev::anvil::{Anvil, Network, Options};
 use crate::dev::upstream::Upstream;
@@ -110,7 +110,8 @@ impl Devnet {
             token,
             cap: MAX_DEPOSIT,
         }];
-        let deployed = deploy(&deployer, network.domain_name(), &caps).await?;
+        let order = Order::new(network.domain_name(), &caps);
+        let deployed = deploy(&deployer, &order, |_| ()).await?;
         let upstream = Upstream::start((Ipv4Addr::LOCALHOST, 0).into())
             .await
             .map_err(Failure::failed)?;
