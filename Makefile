@@ -74,6 +74,7 @@ deep: $(TOOLS) $(CLIENTS) ## The long campaigns: deep fuzzing of the contracts, 
 	@script/steps \
 		'contracts=FOUNDRY_PROFILE=deep script/test-contracts' \
 		'slither=script/slither' \
+		'coverage=script/coverage' \
 		'tests=WEIR_PROPTEST_CASES=$${WEIR_PROPTEST_CASES:-200000} cargo test $(WORKSPACE)'
 
 .PHONY: bench

@@ -74,6 +74,13 @@ contract DevTokenTest is Test {
         token.transferWithAuthorization(from, to, 7, 0, block.timestamp, NONCE, any);
     }
 
+    function test_authorization_RevertWhen_TheBytesAreNoSignature() public {
+        for (uint256 length = 0; length < 130; length += 64) {
+            vm.expectRevert(abi.encodeWithSelector(DevToken.InvalidSignature.selector, from));
+            token.transferWithAuthorization(from, to, 7, 0, type(uint256).max, NONCE, new bytes(length));
+        }
+    }
+
     function test_cancelAuthorization_BurnsTheNonce() public {
         bytes32 structHash = keccak256(abi.encode(token.CANCEL_AUTHORIZATION_TYPEHASH(), from, NONCE));
         (uint8 v, bytes32 r, bytes32 s) =

@@ -42,8 +42,13 @@ contract Permit2 is IPermit2 {
             keccak256(abi.encode(typeHash, permitted, msg.sender, permit.nonce, permit.deadline, witness));
         check(owner, keccak256(abi.encodePacked(hex"1901", DOMAIN_SEPARATOR(), structHash)), signature);
         require(transferDetails.requestedAmount <= permit.permitted.amount, "amount");
-        bool moved = ITransferFrom(permit.permitted.token)
-            .transferFrom(owner, transferDetails.to, transferDetails.requestedAmount);
+        move(permit.permitted.token, owner, transferDetails.to, transferDetails.requestedAmount);
+    }
+
+    /// @dev Permit2 serves tokens that answer nothing, too.
+    function move(address token, address from, address to, uint256 amount) private {
+        (bool ok, bytes memory answer) = token.call(abi.encodeCall(ITransferFrom.transferFrom, (from, to, amount)));
+        bool moved = ok && (answer.length == 0 ? token.code.length != 0 : abi.decode(answer, (uint256)) == 1);
         require(moved, "TRANSFER_FROM_FAILED");
     }
 
