@@ -26,3 +26,4 @@ pub mod operator;
 pub mod serve;
 pub mod table;
 pub mod tls;
+pub mod when;

@@ -1,16 +1,18 @@
 //! `weir channels`.
 
 use super::Failure;
-use super::operator_client::{Refusal, Target};
+use super::operator_client::Refusal;
 use super::pay::{count, note};
+use super::target::Target;
 use crate::config::Config;
 use crate::operator::ChannelView;
 use crate::serve::BOOKS_DIR;
 use crate::table::{Output, Table};
+use crate::when;
 use serde_json::json;
-use weir_core::{Amount, Channel, ChannelId};
+use weir_core::{Amount, Channel, ChannelId, UnixSeconds};
 use weir_store::{Birth, StoreFault, disk};
-use weir_till::books;
+use weir_till::{Clock, SystemClock, books};
 
 /// Hexadecimal digits of a shortened id or address.
 const SHORT_DIGITS: usize = 8;
@@ -167,7 +169,7 @@ fn print_list(source: Source, views: &[ChannelView], output: Output) {
     if views.is_empty() {
         return note("there are no channels yet");
     }
-    output.text(&list(views).to_string());
+    output.text(&list(views, SystemClock.now()).to_string());
     output.text(&format!(
         "{}, {} uncollected",
         count(views.len() as u64, "channel"),
@@ -183,9 +185,10 @@ pub(super) fn uncollected(views: &[ChannelView]) -> Amount {
     sum.unwrap_or(Amount::new(u128::MAX))
 }
 
-/// Channels as a table.
-pub(super) fn list(views: &[ChannelView]) -> Table {
-    let mut table = Table::new(&[
+/// Channels as a table. When payers asked for a close is told only where one did.
+pub(super) fn list(views: &[ChannelView], now: UnixSeconds) -> Table {
+    let asked = views.iter().any(|view| view.close_requested_at.is_some());
+    let mut headings = vec![
         "channel",
         "payer",
         "standing",
@@ -194,8 +197,11 @@ pub(super) fn list(views: &[ChannelView]) -> Table {
         ">spent",
         ">settled",
         ">uncollected",
-    ]);
+    ];
+    headings.extend(asked.then_some("close requested"));
+    let mut table = Table::new(&headings);
     for view in views {
+        let requested = view.close_requested_at.map(|at| when::moment(at, now));
         table.row([
             short(&view.channel_id),
             short(&view.payer),
@@ -205,6 +211,7 @@ pub(super) fn list(views: &[ChannelView]) -> Table {
             view.spent.to_string(),
             view.settled.to_string(),
             view.uncollected.to_string(),
+            requested.unwrap_or_default(),
         ]);
     }
     table
@@ -214,10 +221,10 @@ fn print_one(source: Source, view: &ChannelView, output: Output) {
     if output.json {
         return output.json(&json!({ "source": source, "channel": view }));
     }
-    output.text(&details(view));
+    output.text(&details(view, SystemClock.now()));
 }
 
-fn details(view: &ChannelView) -> String {
+fn details(view: &ChannelView, now: UnixSeconds) -> String {
     let or_none = |known: Option<String>| known.unwrap_or_else(|| "–".to_owned());
     let rows = [
         ("channel", view.channel_id.clone()),
@@ -237,10 +244,7 @@ fn details(view: &ChannelView) -> String {
         ),
         (
             "close requested",
-            or_none(
-                view.close_requested_at
-                    .map(|at| format!("{} (Unix seconds)", at.0)),
-            ),
+            or_none(view.close_requested_at.map(|at| when::moment(at, now))),
         ),
     ];
     rows.map(|(what, value)| format!("{what:<15}  {value}"))
@@ -251,6 +255,8 @@ fn details(view: &ChannelView) -> String {
 pub(super) mod tests {
     use super::*;
     use weir_core::Cumulative;
+
+    const NOW: UnixSeconds = UnixSeconds(1_736_165_100);
 
     pub(in crate::commands) fn view(byte: &str, settled: u128, uncollected: u128) -> ChannelView {
         ChannelView {
@@ -272,7 +278,7 @@ pub(super) mod tests {
 
     #[test]
     fn channels_are_a_table_with_short_ids() {
-        let drawn = list(&[view("ab", 100, 400), view("cd", 0, 5)]).to_string();
+        let drawn = list(&[view("ab", 100, 400), view("cd", 0, 5)], NOW).to_string();
         let expected = "\
 channel      payer        standing  deposit  accepted  spent  settled  uncollected
 ───────────  ───────────  ────────  ───────  ────────  ─────  ───────  ───────────
@@ -287,8 +293,28 @@ channel      payer        standing  deposit  accepted  spent  settled  uncollect
     }
 
     #[test]
+    fn a_close_request_is_shown_as_a_date() {
+        let mut closing = view("ab", 100, 400);
+        closing.close_requested_at = Some(UnixSeconds(NOW.0 - 180));
+        let date = "2025-01-06T12:02:00Z (3 min ago)";
+        let drawn = list(&[closing.clone(), view("cd", 0, 5)], NOW).to_string();
+        let rows: Vec<&str> = drawn.lines().collect();
+        assert!(
+            rows[0].ends_with("  close requested") && rows[2].ends_with(date),
+            "{drawn}"
+        );
+        assert!(rows[3].ends_with("  5"), "{drawn}");
+        let shown = details(&closing, NOW);
+        assert!(shown.ends_with(&format!("close requested  {date}")), "{shown}");
+        assert_eq!(
+            serde_json::to_value(&closing).unwrap()["close_requested_at"],
+            NOW.0 - 180
+        );
+    }
+
+    #[test]
     fn one_channel_is_shown_whole() {
-        let shown = details(&view("ab", 100, 400));
+        let shown = details(&view("ab", 100, 400), NOW);
         assert!(
             shown.contains(&format!("channel          0x{}\n", "ab".repeat(32))),
             "{shown}"

@@ -2,8 +2,9 @@
 
 use super::Failure;
 use super::channels::short;
-use super::operator_client::{OperatorClient, Refusal, Target};
+use super::operator_client::{OperatorClient, Refusal};
 use super::settle::print_reached;
+use super::target::Target;
 use crate::operator::ChannelView;
 use crate::table::Output;
 use serde_json::json;

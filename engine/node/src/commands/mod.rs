@@ -10,6 +10,7 @@ pub mod pay;
 pub mod payer;
 pub mod serve;
 pub mod settle;
+pub mod target;
 
 use crate::cli::{Cli, Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, Global};
 use crate::config::ConfigErrors;

@@ -1,15 +1,11 @@
-//! The client of the operator's API: where the daemon is, and what it answers.
+//! The client of the operator's API: what is asked of the daemon, and what it answers.
 
 use super::Failure;
 use super::channels::pick;
-use crate::config::{self, Config, UpstreamUrl, limits};
-use crate::keys;
 use crate::operator::ChannelView;
 use core::time::Duration;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use tokio::time::{Instant, sleep};
 use weir_core::ChannelId;
 
@@ -19,21 +15,6 @@ const CONNECT_SECONDS_MAX: u64 = 5;
 const ANSWER_SECONDS_MAX: u64 = 60;
 /// Pause between two looks at a channel.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
-
-/// Where the daemon is.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Daemon")]
-pub struct Target {
-    /// The operator's API; default: as in the configuration, or else http://127.0.0.1:8403
-    #[arg(long, value_name = "URL", global = true)]
-    pub operator: Option<UpstreamUrl>,
-    /// A file with the API's bearer token; default: as in the configuration
-    #[arg(long, value_name = "FILE", global = true)]
-    pub operator_token_file: Option<PathBuf>,
-    /// The daemon's configuration; default: weir.toml, where there is one and --operator is not given
-    #[arg(short, long, value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
-}
 
 /// Why the daemon did not do it.
 #[derive(Debug)]
@@ -72,58 +53,6 @@ impl Refusal {
     }
 }
 
-impl Target {
-    /// The configuration, when one is named or stands in the working directory.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn read_config(&self) -> Result<Option<Config>, Failure> {
-        let here = Path::new(config::FILE);
-        let file = match (&self.config, &self.operator) {
-            (Some(file), _) => file.as_path(),
-            (None, None) if here.is_file() => here,
-            _ => return Ok(None),
-        };
-        Ok(Some(Config::read(file)?))
-    }
-
-    /// The client.
-    ///
-    /// # Errors
-    /// The address or the token can't be used.
-    pub fn client(&self, config: Option<&Config>) -> Result<OperatorClient, Failure> {
-        let base = match (&self.operator, config) {
-            (Some(url), _) => url.as_str().to_owned(),
-            (None, Some(config)) => url_of(config.operator.listen)?,
-            (None, None) => url_of(limits::OPERATOR_LISTEN)?,
-        };
-        let token = match (&self.operator_token_file, config) {
-            (Some(file), _) => {
-                Some(keys::token_from_file(file).map_err(|error| Failure::Usage(error.to_string()))?)
-            }
-            (None, Some(config)) => config.operator_token()?,
-            (None, None) => None,
-        };
-        OperatorClient::new(base, token)
-    }
-}
-
-/// Where a listener is reached from this machine.
-fn url_of(listen: SocketAddr) -> Result<String, Failure> {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    match listen.port() {
-        0 => Err(Failure::Usage(
-            "operator.listen has port 0, so the daemon chose one itself and printed it; name it with --operator"
-                .to_owned(),
-        )),
-        port => Ok(format!("http://{}", SocketAddr::new(ip, port))),
-    }
-}
-
 /// Speaks to a daemon.
 #[derive(Clone)]
 pub struct OperatorClient {
@@ -133,7 +62,7 @@ pub struct OperatorClient {
 }
 
 impl OperatorClient {
-    fn new(base: String, token: Option<String>) -> Result<Self, Failure> {
+    pub(super) fn new(base: String, token: Option<String>) -> Result<Self, Failure> {
         let url = Url::parse(&base).map_err(Failure::failed)?;
         let local = is_loopback(&url);
         if token.is_some() && url.scheme() == "http" && !local {
@@ -304,22 +233,6 @@ mod tests {
     use axum::Router;
     use axum::http::HeaderMap;
     use axum::routing::get;
-
-    #[test]
-    fn the_daemon_is_found_by_the_address_it_listens_on() {
-        for (listen, url) in [
-            ("127.0.0.1:8403", "http://127.0.0.1:8403"),
-            ("0.0.0.0:9", "http://127.0.0.1:9"),
-            ("[::]:9", "http://[::1]:9"),
-            ("10.1.2.3:9", "http://10.1.2.3:9"),
-        ] {
-            assert_eq!(url_of(listen.parse().unwrap()).unwrap(), url);
-        }
-        assert!(matches!(
-            url_of("127.0.0.1:0".parse().unwrap()),
-            Err(Failure::Usage(_))
-        ));
-    }
 
     #[test]
     fn a_token_does_not_leave_this_machine_in_plaintext() {

@@ -2,11 +2,13 @@
 
 use super::Failure;
 use super::channels::{list, short, uncollected};
-use super::operator_client::{OperatorClient, Refusal, Target};
+use super::operator_client::{OperatorClient, Refusal};
 use super::pay::{count, note};
+use super::target::Target;
 use crate::operator::ChannelView;
 use crate::table::Output;
 use serde_json::json;
+use weir_till::{Clock, SystemClock};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -97,7 +99,7 @@ pub(super) fn print_reached(what: &str, seen: &[ChannelView], reached: bool, out
     if seen.is_empty() {
         return note("there was nothing to do");
     }
-    output.text(&list(seen).to_string());
+    output.text(&list(seen, SystemClock.now()).to_string());
     if reached {
         output.text(&format!("{what}: {}", count(seen.len() as u64, "channel")));
     }
