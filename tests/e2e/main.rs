@@ -9,6 +9,7 @@
 //! | `restart` | an orderly end, a second daemon, a chain that is away |
 //! | `other_token` | channels in a token that is not asked for, and pages that the operator did not open |
 //! | `offers` | what an unpaid request is offered |
+//! | `config` | what is said of a configuration: when it is checked, at the start, and when it has changed |
 //! | `metrics` | what Prometheus is told |
 //! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
 //! | `deploy` | an escrow is deployed once, found again, and refused when it is another |
@@ -30,6 +31,7 @@
 
 mod bad_input;
 mod bad_vouchers;
+mod config;
 mod counter;
 mod daemon;
 mod demo;

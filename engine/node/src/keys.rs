@@ -27,6 +27,9 @@ pub enum KeyError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// There is no such file.
+    #[error("{0}: there is no such file; to make one: (umask 077; openssl rand -hex {SECRET_BYTES} > {0})")]
+    Missing(PathBuf),
     /// Others than its owner may read or write the file.
     #[error("{file}: others may read it (mode {mode:04o}); run: chmod 600 {file}")]
     Exposed {
@@ -151,7 +154,7 @@ pub fn secret_from_file(file: &Path) -> Result<Vec<u8>, KeyError> {
 /// Those of [`secret_from_file`], or it can't be made.
 pub fn secret_or_new(file: &Path) -> Result<Vec<u8>, KeyError> {
     match secret_from_file(file) {
-        Err(KeyError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+        Err(KeyError::Missing(_)) => {
             let secret = random_bytes()?;
             write_private(file, &hex::encode(secret))?;
             Ok(secret.to_vec())
@@ -181,9 +184,12 @@ fn random_bytes() -> Result<[u8; SECRET_BYTES], KeyError> {
 
 /// Reads a secret's file, which its owner alone may read.
 pub(crate) fn read_private(file: &Path) -> Result<String, KeyError> {
-    let failed = |source| KeyError::Io {
-        file: file.to_owned(),
-        source,
+    let failed = |source: std::io::Error| match source.kind() {
+        ErrorKind::NotFound => KeyError::Missing(file.to_owned()),
+        _ => KeyError::Io {
+            file: file.to_owned(),
+            source,
+        },
     };
     let opened = std::fs::File::open(file).map_err(failed)?;
     // Asked of the open file, so that it can't be exchanged in between.
@@ -306,6 +312,12 @@ mod tests {
         assert_eq!(first.len(), SECRET_BYTES);
         assert_eq!(secret_or_new(&file).unwrap(), first);
         assert_eq!(secret_from_file(&file).unwrap(), first);
+        let missing = folder.path().join("nowhere");
+        let error = secret_from_file(&missing).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("openssl rand -hex 32 > {}", missing.display())),
+            "{error}"
+        );
         let (_folder, short) = written(&"ab".repeat(31), 0o600);
         assert!(matches!(secret_or_new(&short), Err(KeyError::NotASecret(_))));
     }

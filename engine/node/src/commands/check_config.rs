@@ -1,11 +1,11 @@
 //! `weir check-config`.
 
 use super::Failure;
-use super::pay::note;
+use super::pay::{count, note};
 use crate::config::{self, Config};
 use crate::table::Output;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,14 +37,24 @@ impl CheckConfig {
             output.json(&json!({ "recipient": recipient, "config": config, "warnings": warnings }));
             return Ok(());
         }
+        let text = toml::to_string(&config).map_err(Failure::failed)?;
+        output.text(&format!(
+            "# Payments go to {recipient}. This is {} with all defaults:\n{text}",
+            self.config.display()
+        ));
+        // Last, and right above the verdict: what is printed before scrolls away.
         for warning in &config.warnings {
             note(&format!("warning: {warning}"));
         }
-        let text = toml::to_string(&config).map_err(Failure::failed)?;
-        output.text(&format!(
-            "# {} is good. Payments go to {recipient}.\n{text}",
-            self.config.display()
-        ));
+        note(&verdict(&self.config, config.warnings.len()));
         Ok(())
+    }
+}
+
+fn verdict(file: &Path, warnings: usize) -> String {
+    let file = file.display();
+    match warnings {
+        0 => format!("{file} is valid"),
+        some => format!("{file} is valid, {}", count(some as u64, "warning")),
     }
 }

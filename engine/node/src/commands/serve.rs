@@ -52,7 +52,7 @@ impl Serve {
         let mut ended = Ended::listen(self.until_stdin_closes)?;
         let mut reload = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let opened = serve::open(&config).await?;
-        let reloads = opened.reloads();
+        let reloads = opened.reloads(&config);
         let reread = || match reloads.read(&self.config) {
             Ok(()) => {
                 tracing::info!("routes, prices and certificate were read again; the rest takes a restart")

@@ -15,6 +15,8 @@ pub const DATA_DIR: &str = "weir-data";
 pub const SECRET_FILE: &str = "challenge-secret";
 /// What one unit is, when a route does not say.
 pub const UNIT: &str = "request";
+/// The same with `meter = "event"`.
+pub const EVENT_UNIT: &str = "event";
 
 /// Vouchers that one channel may send per second.
 pub const VOUCHERS_PER_SECOND: u32 = 10;

@@ -3,6 +3,7 @@
 //! Reading finds every problem at once and names file, line, key and reason. Relative paths are relative to the file's
 //! own directory. No secret stands in the file itself: it names files that hold them (see [`crate::keys`]).
 
+mod changed;
 pub mod limits;
 mod problem;
 mod read;
@@ -201,6 +202,16 @@ pub struct Paid {
 }
 
 impl Config {
+    /// The keys of routes that suggest a deposit above this, each with its value.
+    pub fn deposits_above(&self, most: Cumulative) -> impl Iterator<Item = (String, Cumulative)> {
+        let suggested = |(at, route): (usize, &Route)| match &route.price {
+            Price::Paid(paid) => Some((format!("route[{at}].suggested_deposit"), paid.suggested_deposit?)),
+            Price::Free { .. } => None,
+        };
+        let suggestions = self.routes.iter().enumerate().filter_map(suggested);
+        suggestions.filter(move |(_, deposit)| *deposit > most)
+    }
+
     /// Reads and checks a file. The files that it names are not opened.
     ///
     /// # Errors

@@ -10,8 +10,12 @@ use core::str::FromStr;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use strsim::damerau_levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+/// How many letters of a key may be wrong for it to be taken for a known one.
+const SLIPS_MAX: usize = 2;
 
 /// The problems found so far in one file.
 pub(super) struct Findings<'i> {
@@ -266,48 +270,32 @@ impl<'f, 'i> Section<'f, 'i> {
         for (key, value) in &self.table {
             let key = key.get_ref();
             let line = Some(self.findings.line(&value.span()));
-            let near = self
-                .asked
-                .keys()
-                .filter(|known| alike(key, known))
-                .copied()
-                .collect::<Vec<_>>();
-            let known = if near.is_empty() {
-                self.asked.keys().copied().collect()
-            } else {
-                near
+            let reason = match meant(key, self.asked.keys().copied()) {
+                Some(known) => format!("is not a key of this section; did you mean `{known}`?"),
+                None => {
+                    let known: Vec<&str> = self.asked.keys().copied().collect();
+                    format!("is not a key of this section; known: {}", known.join(", "))
+                }
             };
-            let reason = format!("is not a key of this section; known: {}", known.join(", "));
             self.findings.add(&self.path(key), line, reason);
         }
     }
 }
 
-/// Whether one name may have been meant for the other.
-fn alike(one: &str, other: &str) -> bool {
+/// The known name that was probably meant.
+fn meant<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let squash = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
-    let (one, other) = (squash(one), squash(other));
-    one.starts_with(&other) || other.starts_with(&one) || distance(&one, &other) <= 2
-}
-
-/// Levenshtein's distance: how many letters to insert, drop or change.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut diagonal = at;
-        let mut left = at + 1;
-        for (slot, wanted) in row.iter_mut().skip(1).zip(&other) {
-            let changed = diagonal + usize::from(letter != *wanted);
-            diagonal = *slot;
-            left = changed.min(*slot + 1).min(left + 1);
-            *slot = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = at + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
+    let key = squash(key);
+    let distance = |known: &str| {
+        let known = squash(known);
+        let slips = damerau_levenshtein(&key, &known);
+        let near = slips <= SLIPS_MAX || known.starts_with(&key) || key.starts_with(&known);
+        near.then_some(slips)
+    };
+    known
+        .filter_map(|known| Some((distance(known)?, known)))
+        .min_by_key(|(slips, _)| *slips)
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -315,12 +303,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misspelt_keys_find_their_neighbours() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert!(alike("lisen", "listen"));
-        assert!(alike("poll", "poll_ms"));
-        assert!(alike("behind-tls-proxy", "behind_tls_proxy"));
-        assert!(!alike("price", "unit"));
+    fn misspelt_keys_find_their_neighbour() {
+        let known = [
+            "listen",
+            "upstream",
+            "poll_ms",
+            "behind_tls_proxy",
+            "price",
+            "unit",
+        ];
+        for (key, expected) in [
+            ("lisen", Some("listen")),
+            ("upstraem", Some("upstream")),
+            ("poll", Some("poll_ms")),
+            ("Behind-TLS-proxy", Some("behind_tls_proxy")),
+            ("prices", Some("price")),
+            ("colour", None),
+        ] {
+            assert_eq!(meant(key, known.into_iter()), expected, "{key}");
+        }
     }
 }

@@ -89,11 +89,16 @@ fn methods(section: &mut Section<'_, '_>) -> Vec<String> {
 fn price(section: &mut Section<'_, '_>) -> Option<Price> {
     let free = section.or("free", false);
     let price = section.parsed::<Amount>("price");
+    let meter = section.parsed("meter").unwrap_or_default();
+    let unit = match meter {
+        Meter::Request => limits::UNIT,
+        Meter::Event => limits::EVENT_UNIT,
+    };
     let paid = Paid {
         price: price.unwrap_or(Amount::ZERO),
-        unit: section.or("unit", limits::UNIT.to_owned()),
+        unit: section.or("unit", unit.to_owned()),
         charge_on: section.parsed("charge_on").unwrap_or_default(),
-        meter: section.parsed("meter").unwrap_or_default(),
+        meter,
         min_voucher_delta: section.parsed("min_voucher_delta").unwrap_or(Amount::ZERO),
         bind_body: section.or("bind_body", false),
         suggested_deposit: section.parsed("suggested_deposit"),

@@ -21,7 +21,10 @@ impl Config {
                 KeyError::NotSet(variable) => ConfigErrors::one(
                     &self.file,
                     "chain.payee_key_file",
-                    format_args!("is missing, and the environment variable {variable} is not set either"),
+                    format_args!(
+                        "is missing, and the environment variable {variable} is not set either; to make a key: \
+                         (umask 077; openssl rand -hex 32 > payee-key), and write payee_key_file = \"payee-key\""
+                    ),
                 ),
                 error => self.blame("chain.payee_key_file", error),
             }),

@@ -47,6 +47,18 @@ fn the_example_states_the_defaults() {
 }
 
 #[test]
+fn a_unit_is_called_what_the_meter_counts() {
+    let unit = |lines: &str| {
+        let route = format!("path = \"/s\"\nprice = \"1\"\nmethods = [\"GET\"]\n{lines}");
+        let config = parse(&with("[[route]]", &format!("[[route]]\n{route}"))).unwrap();
+        paid(&config.routes[1]).unit.clone()
+    };
+    assert_eq!(unit(""), "request");
+    assert_eq!(unit("meter = \"event\""), "event");
+    assert_eq!(unit("meter = \"event\"\nunit = \"token\""), "token");
+}
+
+#[test]
 fn every_commented_key_of_the_example_is_known() {
     let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let all: Vec<&str> = EXAMPLE
@@ -204,5 +216,41 @@ fn a_file_that_is_no_toml_is_refused_with_its_line() {
             .to_string()
             .starts_with("/nowhere/weir.toml: cannot be read: "),
         "{missing}"
+    );
+}
+
+#[test]
+fn keys_that_take_a_restart_are_named_when_they_change() {
+    let running = parse(EXAMPLE).unwrap();
+    let changed = |from: &str, to: &str| {
+        let text = EXAMPLE.replace(from, to);
+        assert_ne!(text, EXAMPLE, "{from}");
+        running.changed_for_restart(&parse(&text).unwrap())
+    };
+    assert_eq!(running.changed_for_restart(&running), [""; 0]);
+    assert_eq!(
+        changed("price = \"100\"", "price = \"101\""),
+        [""; 0],
+        "prices are taken over"
+    );
+    assert_eq!(changed("poll_ms = 1000", "poll_ms = 1001"), ["chain.poll_ms"]);
+    assert_eq!(
+        changed("origins = [\"*\"]", "origins = [\"https://a\"]"),
+        ["cors.origins"]
+    );
+    let gone = changed("[cors]\norigins = [\"*\"]", "");
+    assert_eq!(gone, ["cors.origins"]);
+    // A secret in the URL's path is compared and not shown.
+    let keyed = |key: &str| {
+        let url = format!("rpc_url = \"https://rpc.example/{key}\"");
+        parse(&GOOD.replace("rpc_url = \"http://127.0.0.1:8545\"", &url)).unwrap()
+    };
+    assert_eq!(keyed("a").changed_for_restart(&keyed("b")), ["chain.rpc_url"]);
+    let server =
+        "listen = \"127.0.0.1:1\"\nbehind_tls_proxy = true\ntls_cert_file = \"c\"\ntls_key_file = \"k\"";
+    let other = parse(&with("[server]", server)).unwrap();
+    assert_eq!(
+        parse(GOOD).unwrap().changed_for_restart(&other),
+        ["server.behind_tls_proxy", "server.listen"]
     );
 }

@@ -48,7 +48,13 @@ pub(super) async fn reach(
         Escrow::over(rpc.clone(), chain.escrow, &chain.domain_name)
     })
     .await?;
-    until_reached(front, || escrow.max_deposit(chain.token)).await?;
+    let deposit_max = until_reached(front, || escrow.max_deposit(chain.token)).await?;
+    for (key, deposit) in config.deposits_above(deposit_max) {
+        tracing::warn!(
+            "{key} = {deposit} is above {deposit_max}, the most that one channel may hold in this escrow: the open of a \
+             payer who locks what is suggested fails"
+        );
+    }
     let sender = until_reached(front, || Sender::connect(rpc.clone(), key.signer().clone())).await?;
     let followed = until_reached(front, || async {
         match Followed::read_or_begin(journal, &rpc).await {

@@ -151,7 +151,6 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
     let operators = operator::router(front.clone(), token);
     let operators = http::serve(operator, None, operators, parts.stop.subscribe());
     parts.supervise("the operator's API", operators);
-    tracing::info!(gateway = %addresses.0, operator = %addresses.1, "listening");
     Ok(Opened {
         front,
         addresses,
@@ -167,8 +166,9 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
 
 impl Opened {
     /// What is replaced when the configuration is read again.
-    pub fn reloads(&self) -> Reloads {
+    pub fn reloads(&self, config: &Config) -> Reloads {
         Reloads {
+            running: config.clone(),
             front: self.front.clone(),
             tls: self.tls.clone(),
         }
@@ -184,6 +184,8 @@ impl Opened {
             view_age_seconds_max: config.chain.view_age_max_seconds,
         };
         budget.fits(chain.escrow.grace_period_seconds(), chain.finality_seconds)?;
+        // Not before: what has been refused by now was never said to listen.
+        tracing::info!(gateway = %self.addresses.0, operator = %self.addresses.1, "listening");
         let till_config = TillConfig {
             domain: chain.escrow.domain().clone(),
             budget,
@@ -256,6 +258,8 @@ impl Opened {
 
 /// What is replaced while the daemon runs.
 pub struct Reloads {
+    /// The configuration of the start: what it says of other things than routes and certificate stays in force.
+    running: Config,
     front: Front,
     tls: Option<Tls>,
 }
@@ -269,6 +273,14 @@ impl Reloads {
     pub fn read(&self, file: &Path) -> Result<(), ConfigErrors> {
         let config = Config::read(file)?;
         let certificate = config.tls()?;
+        let ignored = self.running.changed_for_restart(&config);
+        if !ignored.is_empty() {
+            let keys = ignored.join(", ");
+            tracing::warn!(
+                keys,
+                "these keys have changed, and only a restart takes them over"
+            );
+        }
         self.front.replace_routes(setup::routes(&config));
         match (&self.tls, certificate) {
             (Some(tls), Some(certificate)) => tls.replace(certificate),

@@ -84,7 +84,7 @@ fn a_bad_value_names_file_key_and_reason() {
             "[server]",
             "lisen = \"127.0.0.1:1\"",
             "server.lisen",
-            "known: listen",
+            "did you mean `listen`?",
         ),
         (
             "[server]",
@@ -179,7 +179,7 @@ fn a_bad_value_names_file_key_and_reason() {
             "cors.origins",
             "without a path",
         ),
-        ("", "sever = 1", "sever", "known: server"),
+        ("", "sever = 1", "sever", "did you mean `server`?"),
         ("", "settle = 1", "settle", "is a table, written [settle]"),
     ];
     refuses(cases);
