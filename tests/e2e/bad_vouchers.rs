@@ -1,10 +1,10 @@
-//! Hand-made vouchers, replays and opens: what each is refused with, and that it changes nothing.
+//! Hand-made vouchers and replays: what each is refused with, and that it changes nothing.
 
 use crate::counter::Counter;
 use crate::service::ANSWER;
-use crate::wallet::{Said, encoded, hex};
+use crate::wallet::{Said, hex};
 use crate::world::{DEPOSIT, PRICE, total};
-use alloy::primitives::{Address, B256, U256, uint};
+use alloy::primitives::{B256, U256, uint};
 use reqwest::header::{AUTHORIZATION, CACHE_CONTROL};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -338,64 +338,4 @@ async fn threat_h3_a_finalized_channel_is_gone_and_not_asked_to_pay_again() {
     counter
         .refused_payload("finalized", &wallet.voucher(DEPOSIT), (410, "channel-finalized"))
         .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn opens_that_the_chain_does_not_bear_out_are_refused() {
-    let counter = Counter::open().await;
-    let wallet = &counter.wallet;
-    let chain = counter.world.deployed.chain_id;
-    let payer = counter.world.payers[0].address();
-    let open = |hash: B256| {
-        let mut payload = wallet.voucher(PRICE * 2);
-        payload["action"] = json!("open");
-        payload["type"] = json!("hash");
-        payload["hash"] = json!(hash.to_string());
-        payload["salt"] = json!(B256::repeat_byte(1).to_string());
-        payload
-    };
-    let [opened] = counter
-        .world
-        .escrow
-        .channels_of_payer(payer, 0)
-        .await
-        .unwrap()
-        .try_into()
-        .unwrap();
-    let source = |chain: u64, address: Address| json!(format!("did:pkh:eip155:{chain}:{address}"));
-    let cases = [
-        (
-            "no source",
-            json!(null),
-            opened.transaction,
-            (400, "malformed-credential"),
-        ),
-        (
-            "another chain's source",
-            source(1, payer),
-            opened.transaction,
-            (400, "malformed-credential"),
-        ),
-        (
-            "somebody else's transaction",
-            source(chain, Address::repeat_byte(3)),
-            opened.transaction,
-            (402, "verification-failed"),
-        ),
-        (
-            "another salt",
-            source(chain, payer),
-            opened.transaction,
-            (402, "verification-failed"),
-        ),
-    ];
-    for (name, source, hash, expected) in cases {
-        let challenge = wallet.challenge(Method::GET, &counter.url).await;
-        let mut said = json!({ "challenge": challenge, "payload": open(hash) });
-        if !source.is_null() {
-            said["source"] = source;
-        }
-        counter.refused(name, &encoded(&said), expected).await;
-    }
-    counter.still_sells().await;
 }

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `kill_nine` | a daemon that is killed again and again forgets nothing that it acknowledged |
 //! | `bad_input` | what is refused, how, and that it changes nothing |
-//! | `bad_vouchers` | the same for vouchers, replays and opens |
+//! | `bad_vouchers` | the same for vouchers and replays |
+//! | `opens` | opens that the chain does not bear out, that are not there, that come again |
 //! | `upstream_failures` | each way in which a service fails is charged or not charged exactly once |
 //! | `restart` | an orderly end, a second daemon, a chain that is away |
 //! | `other_token` | channels in a token that is not asked for, and pages that the operator did not open |
@@ -40,6 +41,7 @@ mod interop;
 mod kill_nine;
 mod metrics;
 mod offers;
+mod opens;
 mod other_token;
 mod payer_cli;
 mod restart;

@@ -23,7 +23,9 @@ pub enum LowerVoucher {
 /// A route's rules for vouchers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VoucherRules {
-    /// The least that a higher voucher must add (`minVoucherDelta`).
+    /// The least that a higher voucher must add (`minVoucherDelta`) once something is accepted: the first voucher may be
+    /// as low as its payer likes (draft-tempo-session-00, Open Verification). Refused after its opening, it would leave
+    /// a deposit locked for nothing.
     pub delta_min: Amount,
     /// What becomes of a lower one.
     pub lower: LowerVoucher,
@@ -218,7 +220,7 @@ fn pay(
         .since(channel.accepted)
         .filter(|raise| !raise.is_zero())
     {
-        if raise < rules.delta_min {
+        if raise < rules.delta_min && !channel.accepted.is_zero() {
             return Err(Refusal::DeltaTooSmall {
                 minimum: rules.delta_min,
             });

@@ -5,9 +5,9 @@ mod support;
 
 use alloy_primitives::B256;
 use support::keys::Whose;
-use support::story::{NOW, Story, state};
+use support::story::{NOW, RULES, Story, state};
 use weir_core::channel::CHARGES_OPEN_MAX;
-use weir_core::step::Body;
+use weir_core::step::{Body, VoucherRules};
 use weir_core::{Amount, ChainState, Cumulative, Input, Outcome, Refusal, Standing};
 
 #[test]
@@ -32,6 +32,37 @@ fn threat_c1_a_capture_starts_above_the_settled_total_and_a_close_at_it() {
         [60, 61, 80].map(|target| at(target, true)),
         [Ok(Outcome::Done), no, no]
     );
+}
+
+#[test]
+fn the_least_raise_is_between_vouchers_and_the_first_one_may_be_as_low_as_its_payer_likes() {
+    let rules = VoucherRules {
+        delta_min: Amount::new(10),
+        ..RULES
+    };
+    let pay = |story: &mut Story, total| {
+        let voucher = story.mint.proven(Whose::Ours, total);
+        let price = None;
+        story.tell(Input::Pay {
+            voucher,
+            rules,
+            price,
+        })
+    };
+    let mut story = Story::of(state(100, 0), false);
+    assert_eq!(pay(&mut story, 0), Ok(Outcome::Accepted), "nothing is no raise");
+    assert_eq!(pay(&mut story, 3), Ok(Outcome::Accepted), "the first one");
+    let no = Err(Refusal::DeltaTooSmall {
+        minimum: Amount::new(10),
+    });
+    assert_eq!([4, 12].map(|total| pay(&mut story, total)), [no, no]);
+    assert_eq!(
+        pay(&mut story, 3),
+        Ok(Outcome::Accepted),
+        "a repeated one raises nothing"
+    );
+    assert_eq!(pay(&mut story, 13), Ok(Outcome::Accepted));
+    assert_eq!(story.channel.accepted(), Cumulative::new(13));
 }
 
 #[test]

@@ -188,7 +188,8 @@ impl Ledger {
             let accepted = Cumulative::new(accepted);
             return Err(Refusal::Stale { accepted });
         }
-        if total > accepted && total - accepted < rules.delta_min.base_units() {
+        let first = accepted == 0;
+        if !first && total > accepted && total - accepted < rules.delta_min.base_units() {
             return Err(Refusal::DeltaTooSmall {
                 minimum: rules.delta_min,
             });

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
-use weir_core::{Amount, ChannelId, Claimed, Refusal, Voucher};
+use weir_core::{ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::delivery::ActionKind;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
@@ -42,6 +42,8 @@ struct Visit<'a> {
     order: Order,
     paper: Paper,
     route: &'a Route,
+    /// Whether it opens a channel, or says so.
+    opens: bool,
 }
 
 impl Gateway {
@@ -67,31 +69,8 @@ impl Gateway {
         let action = rail
             .claim(&credential, &offer)
             .map_err(|error| Denied::from(Problem::from(&error)))?;
-        let wants = delivery(
-            request.method().as_str(),
-            has_body_or_query(&request),
-            action.kind(),
-        );
-        let wants = match wants {
-            Delivers::Content if route.serves(request.method()) => Delivers::Content,
-            Delivers::Content if has_body(&request) => {
-                let denied = Problem::blank(
-                    405,
-                    "this URL serves no content by this method; nothing was charged",
-                );
-                return Err(denied.into());
-            }
-            // A bare POST to a URL that serves none only manages its channel, whatever its query says.
-            _ => Delivers::Management,
-        };
-        match (wants, action.kind()) {
-            (Delivers::Management, ActionKind::Voucher | ActionKind::TopUp) => {
-                self.must_manage(Some(action.channel()))?;
-            }
-            // Content, opens and closes take longer than an ending daemon has.
-            _ if self.inner.streams.ends() => return Err(No::Stopping.into()),
-            _ => {}
-        }
+        let wants = wanted(&request, route, action.kind())?;
+        self.must_have_time(wants, &action)?;
         let tag = UsedCredential {
             expires: verified.expires(),
             channel: action.channel(),
@@ -101,22 +80,16 @@ impl Gateway {
             .price
             .as_ref()
             .map_or(ChargeOn::default(), |price: &Price| price.charge_on);
-        // The least raise is between vouchers: the first one may be as low as its payer likes (draft-tempo-session-00,
-        // Open Verification). Refused after its opening, it would leave a deposit locked for nothing.
-        let opens = matches!(action, Action::Open(_));
         let order = Order {
             price: (wants == Delivers::Content).then_some(offer.amount),
             rules: VoucherRules {
-                delta_min: if opens {
-                    Amount::ZERO
-                } else {
-                    offer.min_voucher_delta()
-                },
+                delta_min: offer.min_voucher_delta(),
                 lower: lower_rule(rail),
             },
             credential: Some(tag),
             charge_on,
         };
+        let opens = matches!(action, Action::Open(_));
         let paper = Paper {
             rules: rail.rules(),
             chain_id: self.inner.till.domain().chain_id(),
@@ -136,30 +109,40 @@ impl Gateway {
             order,
             paper,
             route,
+            opens,
         };
+        self.act(visit, judged, sight).await
+    }
+
+    /// Content, opens and closes take longer than an ending daemon has; vouchers and top-ups may be for a stream that
+    /// still runs.
+    fn must_have_time(&self, wants: Delivers, action: &Action) -> Result<(), No> {
+        match (wants, action.kind()) {
+            (Delivers::Management, ActionKind::Voucher | ActionKind::TopUp) => {
+                self.must_manage(Some(action.channel()))
+            }
+            _ if self.inner.streams.ends() => Err(No::Stopping),
+            _ => Ok(()),
+        }
+    }
+
+    async fn act(&self, visit: Visit<'_>, judged: Judged, sight: Sight) -> Result<Response<Body>, Denied> {
+        let till = &self.inner.till;
         match judged {
             Judged::Open { voucher, .. } => {
                 let adoption = found(sight)?;
                 let (id, deposit) = (adoption.id, adoption.last_final.deposit);
-                let _ = self.inner.till.introduce(adoption).await?;
+                let _ = till.introduce(adoption).await?;
                 // The watcher may have told of it before it was final; its deposit counts when the watcher says so.
-                let _ = self
-                    .inner
-                    .till
-                    .wait_for_deposit(id, deposit, DEPOSIT_WAIT)
-                    .await?;
-                self.buy(visit, voucher, true).await
+                let _ = till.wait_for_deposit(id, deposit, DEPOSIT_WAIT).await?;
+                self.buy(visit, voucher).await
             }
             Judged::TopUp { channel, .. } => {
                 let deposit = found(sight)?.seen.deposit;
-                let answer = self
-                    .inner
-                    .till
-                    .wait_for_deposit(channel, deposit, DEPOSIT_WAIT)
-                    .await?;
+                let answer = till.wait_for_deposit(channel, deposit, DEPOSIT_WAIT).await?;
                 Ok(managed(&visit.paper, &answer))
             }
-            Judged::Voucher(voucher) => self.buy(visit, voucher, opens).await,
+            Judged::Voucher(voucher) => self.buy(visit, voucher).await,
             Judged::Close(voucher) => self.close(visit, voucher).await,
         }
     }
@@ -215,12 +198,7 @@ impl Gateway {
         Err(Problem::from(&JudgeRefusal::Token).on_channel(id).into())
     }
 
-    async fn buy(
-        &self,
-        visit: Visit<'_>,
-        voucher: Voucher<Claimed>,
-        opens: bool,
-    ) -> Result<Response<Body>, Denied> {
+    async fn buy(&self, visit: Visit<'_>, voucher: Voucher<Claimed>) -> Result<Response<Body>, Denied> {
         self.must_fit(&visit.offer, voucher.channel())?;
         let paid = self.inner.till.pay(voucher, visit.order).await?;
         self.inner.metrics.voucher_accepted();
@@ -228,7 +206,7 @@ impl Gateway {
             Paid::Sale(sale, opening) => self.deliver(visit, (sale, opening)).await,
             Paid::Accepted(answer) => Ok(managed(&visit.paper, &answer)),
             // An open that buys nothing is still an open; a 402 would invite a second deposit.
-            Paid::Short { answer, .. } if opens => Ok(managed(&visit.paper, &answer)),
+            Paid::Short { answer, .. } if visit.opens => Ok(managed(&visit.paper, &answer)),
             Paid::Short { required, answer } => {
                 let accepted = answer.get().channel.accepted();
                 let refusal = Refusal::InsufficientBalance { required, accepted };
@@ -335,6 +313,19 @@ impl Gateway {
             ..visit.paper
         };
         Ok(managed(&paper, &answer))
+    }
+}
+
+/// What a request is to be answered with, by its method, its body and what its credential does.
+fn wanted(request: &Request, route: &Route, action: ActionKind) -> Result<Delivers, Denied> {
+    match delivery(request.method().as_str(), has_body_or_query(request), action) {
+        Delivers::Content if route.serves(request.method()) => Ok(Delivers::Content),
+        Delivers::Content if has_body(request) => {
+            let said = "this URL serves no content by this method; nothing was charged";
+            Err(Problem::blank(405, said).into())
+        }
+        // A bare POST to a URL that serves none only manages its channel, whatever its query says.
+        _ => Ok(Delivers::Management),
     }
 }
 
