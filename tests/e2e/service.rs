@@ -19,6 +19,9 @@ pub(crate) const ANSWER: &str = "because water runs downhill";
 /// The pause before each event of a stream.
 pub(crate) const EVENT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The pause before the first event of a stream that begins late.
+pub(crate) const LATE: Duration = Duration::from_secs(3);
+
 /// A service; it stops when this is dropped.
 pub(crate) struct Service {
     /// Its base URL.
@@ -55,6 +58,7 @@ impl Service {
             .route("/drip/{*path}", any(drip))
             .route("/events/{count}", any(events))
             .route("/cut-events/{count}", any(cut_events))
+            .route("/late-events/{count}", any(late_events))
             .with_state(Arc::clone(&counts));
         let serving = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
@@ -137,6 +141,16 @@ async fn cut_events(Path(count): Path<u64>) -> Response<Body> {
         } else {
             Err(io::Error::other("cut"))
         }
+    }))
+}
+
+/// So many events, of which the first takes long.
+async fn late_events(Path(count): Path<u64>) -> Response<Body> {
+    event_stream(stream::iter(0..count).then(async |number| {
+        if number == 0 {
+            tokio::time::sleep(LATE).await;
+        }
+        Ok(number)
     }))
 }
 

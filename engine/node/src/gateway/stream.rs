@@ -45,7 +45,7 @@ pub struct Metered {
     channel: ChannelId,
     price: Amount,
     paper: Paper,
-    /// Pays for the first event; released when none comes.
+    /// Pays for the first event; when none comes, [`Over::is_of_the_payers_making`] says whether it is released.
     first: Option<Sale>,
     /// The state of the last charge: what the final receipt tells.
     last: Durable<Answer>,
@@ -77,6 +77,14 @@ enum Over {
     Refused(No),
     #[error("an event for the payer could not be written")]
     Unwritable,
+}
+
+impl Over {
+    /// Whether the payer ended it: it hung up, or began a newer one. The service was at work for it all the same, so the
+    /// first event is charged even if it did not come; otherwise a payer could have it work for nothing.
+    const fn is_of_the_payers_making(&self) -> bool {
+        matches!(self, Self::PayerGone | Self::Replaced)
+    }
 }
 
 impl From<MustEnd> for Over {
@@ -242,12 +250,27 @@ impl Metered {
         }
     }
 
-    /// Ends the stream with a receipt. The first event's reservation is let go if none came.
-    async fn conclude(mut self, why: &Over) {
+    /// Decides over the first event's reservation, if none came: before the receipt, which tells of it.
+    async fn end_first(&mut self, why: &Over) {
+        if self.first.is_some() && why.is_of_the_payers_making() {
+            match self.charge().await {
+                Ok(charged) => {
+                    self.last = charged;
+                    self.units += 1;
+                }
+                Err(no) => {
+                    tracing::warn!(channel = %self.channel, %no, "a stream's first event was not charged")
+                }
+            }
+        }
         if let Some(sale) = self.first.take() {
-            // Dropped otherwise, to the same effect, but after the receipt.
             let _ = sale.release().await;
         }
+    }
+
+    /// Ends the stream with a receipt.
+    async fn conclude(mut self, why: &Over) {
+        self.end_first(why).await;
         let mut receipt = self.paper.receipt(&self.last);
         receipt.units = Some(self.units);
         let (channel, units, spent) = (self.channel, self.units, receipt.spent);
