@@ -4,12 +4,14 @@ use crate::daemon::{Daemon, weir};
 use crate::service::ANSWER;
 use crate::world::{DEPOSIT, PRICE, World, total};
 use reqwest::{Certificate, Client, Version};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
+use weir_node::peers::CONNECTIONS_PER_PEER_MAX;
 
 /// Writes a fresh certificate for this machine and its key; gives the certificate in PEM.
 fn certify(folder: &Path) -> String {
@@ -136,4 +138,53 @@ async fn threat_h4_a_handshake_that_does_not_come_is_given_up() {
         .send()
         .await;
     assert_eq!(answer.unwrap().status(), 402);
+}
+
+/// A connection from one of this machine's addresses.
+async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_h4_silent_handshakes_hold_nobody_up() {
+    const SILENT: usize = 400;
+    let world = World::start(0).await;
+    let pem = certify(world.files.path());
+    let daemon = Daemon::start(&config(&world)).await;
+    let address = daemon.gateway.trim_start_matches("https://").parse().unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..SILENT {
+        silent.push(connect("127.0.0.1", address).await);
+    }
+    let client = trusting(&pem).timeout(Duration::from_secs(5)).build().unwrap();
+    let url = format!("{}/v1/answer", daemon.gateway);
+    assert_eq!(client.get(url).send().await.unwrap().status(), 402);
+    drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_h4_one_peer_of_a_public_listener_does_not_take_every_connection() {
+    let world = World::start(0).await;
+    let pem = certify(world.files.path());
+    let config = config(&world);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let public = text.replacen("listen = \"127.0.0.1:", "listen = \"0.0.0.0:", 1);
+    std::fs::write(&config, public).unwrap();
+    let daemon = Daemon::start(&config).await;
+    let port = daemon.gateway.rsplit(':').next().unwrap();
+    let address = format!("127.0.0.1:{port}").parse().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS_PER_PEER_MAX {
+        held.push(connect("127.0.0.2", address).await);
+    }
+    let mut one_more = connect("127.0.0.2", address).await;
+    let hung_up = tokio::time::timeout(Duration::from_secs(5), one_more.read_u8()).await;
+    assert!(matches!(hung_up, Ok(Err(_))), "{hung_up:?}");
+    let client = trusting(&pem).timeout(Duration::from_secs(5)).build().unwrap();
+    let url = format!("https://{address}/v1/answer");
+    let answer = client.get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 402, "others are served");
+    drop(held);
 }

@@ -1,15 +1,17 @@
 //! Serves HTTP with every wait bounded: a client that is slow to ask costs one connection for a few seconds
 //! (threat H4).
 
+use crate::peers::Peers;
 use crate::tls::Tls;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -23,19 +25,27 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const STREAMS_MAX: u32 = 128;
 /// How often a silent HTTP/2 connection is asked whether it is still there.
 const PING: Duration = Duration::from_secs(20);
+/// What every HTTP/2 connection begins with (RFC 9113, 3.4), and no request of HTTP/1.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Pause after a connection could not be accepted: usually no descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stopped` turns true, then lets the requests under way end. With TLS, nothing else is spoken.
+/// Where connections come from, and what is spoken on them.
+pub struct Door {
+    /// The socket.
+    pub listener: TcpListener,
+    /// With it, nothing else is spoken.
+    pub tls: Option<Tls>,
+    /// Bounds each peer's connections; `None` where all come from one address, that of a proxy or of this machine.
+    pub peers: Option<Peers>,
+}
+
+/// Serves until `stopped` turns true, then lets the requests under way end.
 ///
 /// # Errors
 /// None at present: what fails is one connection.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<Tls>,
-    router: Router,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<(), String> {
+pub async fn serve(door: Door, router: Router, mut stopped: watch::Receiver<bool>) -> Result<(), String> {
+    let Door { listener, tls, peers } = door;
     let server = builder();
     let open = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let under_way = GracefulShutdown::new();
@@ -49,9 +59,17 @@ pub async fn serve(
             accepted = accepted => accepted,
             _ = stopped.wait_for(|stopped| *stopped) => break,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, from)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
+        };
+        let place = match &peers {
+            None => None,
+            Some(peers) => match peers.admit(from.ip()) {
+                Some(place) => Some(place),
+                // Hung up: whoever has so many open can use one of them.
+                None => continue,
+            },
         };
         // Small answers are common here, and each waits for nobody.
         let _ = stream.set_nodelay(true);
@@ -59,18 +77,19 @@ pub async fn serve(
             server: server.clone(),
             service: TowerToHyperService::new(router.clone()),
             watcher: under_way.watcher(),
+            stopped: stopped.clone(),
         };
         let tls = tls.clone();
         tokio::spawn(async move {
             match tls {
                 None => attended.to(stream).await,
                 Some(tls) => {
-                    if let Some(stream) = tls.accept(stream).await {
+                    if let Some(stream) = attended.first(tls.accept(stream)).await {
                         attended.to(stream).await;
                     }
                 }
             }
-            drop(turn);
+            drop((turn, place));
         });
     }
     under_way.shutdown().await;
@@ -82,16 +101,18 @@ struct Attended {
     server: auto::Builder<TokioExecutor>,
     service: TowerToHyperService<Router>,
     watcher: Watcher,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Attended {
     async fn to(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        // The head's deadline runs from its first byte; until that comes, this one does.
-        let mut stream = BufReader::new(stream);
-        let first_byte = tokio::time::timeout(Duration::from_secs(HEAD_SECONDS_MAX), stream.fill_buf()).await;
-        if !matches!(first_byte, Ok(Ok([_, ..]))) {
+        // The head's deadline, and HTTP/2's pings, begin when it is known which is spoken; until then this one runs.
+        let (mut read, write) = tokio::io::split(stream);
+        let begun = tokio::time::timeout(Duration::from_secs(HEAD_SECONDS_MAX), begin(&mut read));
+        let Some(begun) = self.first(async { begun.await.ok()? }).await else {
             return;
-        }
+        };
+        let stream = tokio::io::join(Cursor::new(begun).chain(read), write);
         let connection = self
             .server
             .serve_connection(TokioIo::new(stream), self.service)
@@ -99,6 +120,26 @@ impl Attended {
         // A client that breaks off is no event.
         let _ = self.watcher.watch(connection).await;
     }
+
+    /// What a client does before it asks for anything. When the daemon stops, that is not waited for.
+    async fn first<T>(&self, done: impl Future<Output = Option<T>>) -> Option<T> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            done = done => done,
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+        }
+    }
+}
+
+/// Reads until it is known whether HTTP/2 is spoken; `None` when the client leaves before.
+async fn begin(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    let mut begun = Vec::with_capacity(1024);
+    while begun.len() < PREFACE.len() && PREFACE.starts_with(&begun) {
+        if stream.read_buf(&mut begun).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(begun)
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
@@ -119,37 +160,141 @@ fn builder() -> auto::Builder<TokioExecutor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::CONNECTIONS_PER_PEER_MAX;
     use axum::routing::get;
-    use std::time::Instant;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
+    use std::net::SocketAddr;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpSocket, TcpStream};
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
 
+    fn router() -> Router {
+        Router::new().route("/", get(|| async { "here" }))
+    }
+
+    /// What is answered to these bytes until the connection ends, and when that is. Time passes by itself.
     async fn until_closed(said: &[u8]) -> (Vec<u8>, Duration) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let router = Router::new().route("/", get(|| async { "here" }));
-        let serving = tokio::spawn(serve(listener, None, router, stopped));
-        let mut client = TcpStream::connect(address).await.unwrap();
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let (under_way, running) = (GracefulShutdown::new(), watch::Sender::new(false));
+        let attended = Attended {
+            server: builder(),
+            service: TowerToHyperService::new(router()),
+            watcher: under_way.watcher(),
+            stopped: running.subscribe(),
+        };
+        let serving = tokio::spawn(attended.to(server));
         client.write_all(said).await.unwrap();
         let began = Instant::now();
         let mut answer = Vec::new();
-        let _ = client.read_to_end(&mut answer).await;
-        let took = began.elapsed();
-        stop.send_replace(true);
-        serving.await.unwrap().unwrap();
-        (answer, took)
+        client.read_to_end(&mut answer).await.unwrap();
+        serving.await.unwrap();
+        (answer, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn threat_h4_who_is_silent_or_slow_to_ask_is_let_go() {
+        let bound = Duration::from_secs(HEAD_SECONDS_MAX + 1);
+        for slow in [
+            &b""[..],
+            b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+            // It may yet be either version of HTTP.
+            b"P",
+            &PREFACE[..PREFACE.len() - 1],
+        ] {
+            let (answer, took) = until_closed(slow).await;
+            assert!(!answer.ends_with(b"here") && took < bound, "{slow:?}: {took:?}");
+        }
+        // One that began HTTP/2 and then says nothing is asked whether it is still there, and does not answer.
+        let (_, took) = until_closed(PREFACE).await;
+        assert!(took <= 2 * PING, "{took:?}");
+        for quick in [
+            &b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"[..],
+            b"GET / HTTP/1.0\r\n\r\n",
+        ] {
+            let (answer, took) = until_closed(quick).await;
+            assert!(answer.ends_with(b"here") && took.is_zero(), "{answer:?}");
+        }
+    }
+
+    /// A listener that gives each peer so many connections.
+    async fn open(
+        each_max: Option<usize>,
+    ) -> (SocketAddr, watch::Sender<bool>, JoinHandle<Result<(), String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let door = Door {
+            listener,
+            tls: None,
+            peers: each_max.map(Peers::new),
+        };
+        (address, stop, tokio::spawn(serve(door, router(), stopped)))
+    }
+
+    async fn ask(stream: &mut TcpStream) -> bool {
+        let asked = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let mut answer = Vec::new();
+        while asked.is_ok() && !answer.ends_with(b"here") {
+            if stream.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+        answer.ends_with(b"here")
+    }
+
+    async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+        socket.connect(to).await.unwrap()
     }
 
     #[tokio::test]
-    async fn threat_h4_who_is_silent_or_slow_to_ask_is_let_go() {
-        let silent = until_closed(b"");
-        let slow = until_closed(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ");
-        let quick = until_closed(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        let (silent, slow, quick) = tokio::join!(silent, slow, quick);
-        let bound = Duration::from_secs(HEAD_SECONDS_MAX + 5);
-        assert!(silent.0.is_empty() && silent.1 < bound, "{silent:?}");
-        assert!(!slow.0.ends_with(b"here") && slow.1 < bound, "{slow:?}");
-        assert!(quick.0.ends_with(b"here"), "{quick:?}");
+    async fn threat_h4_one_peer_does_not_take_every_connection() {
+        let (address, stop, serving) = open(Some(2)).await;
+        let mut first = connect("127.0.0.1", address).await;
+        let mut second = connect("127.0.0.1", address).await;
+        assert!(ask(&mut first).await && ask(&mut second).await);
+        assert!(
+            !ask(&mut connect("127.0.0.1", address).await).await,
+            "its share is taken"
+        );
+        assert!(
+            ask(&mut connect("127.0.0.2", address).await).await,
+            "others have theirs"
+        );
+        assert!(ask(&mut first).await, "what it has goes on");
+        drop(first);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !ask(&mut connect("127.0.0.1", address).await).await {
+            assert!(Instant::now() < deadline, "its place comes free");
+        }
+        stop.send_replace(true);
+        serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_has_asked_for_nothing_is_not_waited_for_at_the_end() {
+        let (address, stop, serving) = open(None).await;
+        let _silent = connect("127.0.0.1", address).await;
+        // They are accepted in this order.
+        assert!(ask(&mut connect("127.0.0.1", address).await).await);
+        stop.send_replace(true);
+        let ended = tokio::time::timeout(Duration::from_secs(5), serving).await;
+        assert_eq!(ended.unwrap().unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn behind_a_proxy_every_connection_comes_from_one_peer() {
+        let (address, stop, serving) = open(None).await;
+        let mut open = Vec::new();
+        for _ in 0..CONNECTIONS_PER_PEER_MAX + 10 {
+            open.push(connect("127.0.0.1", address).await);
+        }
+        for stream in &mut open {
+            assert!(ask(stream).await);
+        }
+        drop(open);
+        stop.send_replace(true);
+        serving.await.unwrap().unwrap();
     }
 }

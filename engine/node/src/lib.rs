@@ -23,6 +23,7 @@ pub mod keys;
 pub mod logging;
 pub mod metrics;
 pub mod operator;
+pub mod peers;
 pub mod serve;
 pub mod table;
 pub mod tls;

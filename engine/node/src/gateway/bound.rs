@@ -104,3 +104,67 @@ fn too_slow() -> Denied {
 fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Bytes;
+    use axum::http::header;
+    use futures_util::future::join_all;
+    use futures_util::stream;
+    use std::convert::Infallible;
+
+    const BYTES_MAX: usize = 1024 * 1024;
+
+    /// A request whose body is announced to be as long as it may be, of which this comes, and then nothing.
+    fn stalled(comes: usize) -> Request {
+        let piece = Bytes::from(vec![b'x'; comes]);
+        let pieces = stream::iter([Ok::<_, Infallible>(piece)]).chain(stream::pending());
+        let request = Request::builder().header(header::CONTENT_LENGTH, BYTES_MAX);
+        request.body(Body::from_stream(pieces)).unwrap()
+    }
+
+    fn whole() -> Request {
+        Request::new(Body::from(vec![b'y'; BYTES_MAX]))
+    }
+
+    /// Whether a whole body finds room while so many stand still after so many bytes each.
+    async fn finds_room(count: usize, comes: usize) -> Result<(), u16> {
+        let bodies = Bodies::new(BYTES_MAX);
+        let stalled = join_all((0..count).map(|_| bodies.read(stalled(comes))));
+        let beside = async {
+            // Those that stand still have come as far as they will.
+            tokio::time::sleep(SILENCE_MAX / 2).await;
+            bodies.read(whole()).await.map(drop)
+        };
+        tokio::select! {
+            beside = beside => beside.map_err(|denied| denied.problem.status()),
+            _ = stalled => Err(0),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn threat_h4_a_body_that_is_announced_and_not_sent_takes_no_room() {
+        let all = usize::try_from(HELD_KIB_MAX).unwrap() * 1024 / BYTES_MAX;
+        assert_eq!(finds_room(all * 4, 100).await, Ok(()));
+        assert_eq!(
+            finds_room(all, BYTES_MAX).await,
+            Err(503),
+            "what was sent takes its room"
+        );
+        assert_eq!(finds_room(all - 1, BYTES_MAX).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn threat_h4_a_body_that_stands_still_is_given_up_with_its_room() {
+        let bodies = Bodies::new(BYTES_MAX);
+        let began = tokio::time::Instant::now();
+        let said = bodies.read(stalled(BYTES_MAX / 2)).await.map(drop);
+        assert_eq!(said.map_err(|denied| denied.problem.status()), Err(408));
+        assert_eq!(began.elapsed(), SILENCE_MAX);
+        assert_eq!(bodies.room.available_permits(), HELD_KIB_MAX as usize);
+        let (_, digest, room) = bodies.read(whole()).await.unwrap();
+        assert_eq!(digest, ContentDigest::of(&vec![b'y'; BYTES_MAX]));
+        assert_eq!(room.num_permits() * 1024, BYTES_MAX);
+    }
+}

@@ -192,6 +192,8 @@ fn challenged_route(request: &Request) -> Option<String> {
 }
 
 async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
+    // Taken before it is asked whether the daemon ends: whoever drains either is seen here or sees this.
+    let under_way = Arc::clone(&front.inner.under_way);
     let routes = front.routes();
     let path = request.uri().path();
     // Channels are managed by HEAD and bare POST at every paid URL, whatever it serves, and never at a free one.
@@ -215,7 +217,6 @@ async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
     if ends && (route.price.is_none() || !manages) {
         return Denied::from(No::Stopping).into_response(None);
     }
-    let under_way = Arc::clone(&front.inner.under_way);
     let response = match (&route.price, gateway) {
         (None, _) => front.pass_through(request).await,
         (Some(_), Err(_)) => {

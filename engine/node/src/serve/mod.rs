@@ -14,9 +14,10 @@ use crate::gateway::front::Front;
 use crate::gateway::offer::{Offers, Seller};
 use crate::gateway::streams::Streams;
 use crate::gateway::{self, Gateway};
+use crate::http::{self, Door};
 use crate::keys::SecretKey;
+use crate::operator;
 use crate::tls::Tls;
-use crate::{http, operator};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -141,15 +142,21 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
         fail: watch::Sender::new(None),
         tasks: Vec::new(),
     };
-    let payers = http::serve(
-        gateway,
-        tls.clone(),
-        front.clone().router(),
-        parts.stop.subscribe(),
-    );
+    let door = Door {
+        peers: setup::peers(config),
+        listener: gateway,
+        tls: tls.clone(),
+    };
+    let payers = http::serve(door, front.clone().router(), parts.stop.subscribe());
     parts.supervise("the gateway", payers);
     let operators = operator::router(front.clone(), token);
-    let operators = http::serve(operator, None, operators, parts.stop.subscribe());
+    // It listens to this machine alone, or behind a proxy.
+    let door = Door {
+        listener: operator,
+        tls: None,
+        peers: None,
+    };
+    let operators = http::serve(door, operators, parts.stop.subscribe());
     parts.supervise("the operator's API", operators);
     Ok(Opened {
         front,

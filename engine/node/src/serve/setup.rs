@@ -8,6 +8,7 @@ use crate::gateway::offer::CHALLENGE_SECONDS;
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Meter, Price, Route, Routes};
 use crate::metrics::Metrics;
+use crate::peers::{CONNECTIONS_PER_PEER_MAX, Peers};
 use axum::http::{HeaderName, Method, header};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,14 @@ pub(super) fn front(config: &Config) -> Result<front::Parts, ServeFault> {
         cors: config.cors.as_ref().map(cors),
         metrics,
     })
+}
+
+/// Bounds each payer's connections, where it can be told by its address: not behind a proxy, nor on this machine alone,
+/// where a proxy may be too.
+pub(super) fn peers(config: &Config) -> Option<Peers> {
+    let server = &config.server;
+    let told_apart = !server.behind_tls_proxy && !server.listen.ip().is_loopback();
+    told_apart.then(|| Peers::new(CONNECTIONS_PER_PEER_MAX))
 }
 
 /// The settler.
