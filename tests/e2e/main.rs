@@ -16,6 +16,7 @@
 //! | `deploy` | an escrow is deployed once, found again, and refused when it is another |
 //! | `seller_vanished` | the deposit comes back without the seller |
 //! | `payer_cli` | what `weir pay` pays, prints and says |
+//! | `payer_leaves` | Ctrl-C, nodes that are away, close requests and withdrawals at the command line |
 //! | `settle` | what the daemon takes on the chain, and when |
 //! | `tls` | payers that connect by TLS |
 //! | `demo` | the demonstration comes out even and leaves no process |
@@ -44,6 +45,7 @@ mod offers;
 mod opens;
 mod other_token;
 mod payer_cli;
+mod payer_leaves;
 mod restart;
 mod seller_vanished;
 mod service;

@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use weir_node::dev::upstream::Upstream;
 use weir_node::keys::SecretKey;
@@ -17,18 +17,28 @@ const STEP: &str = "1000";
 
 /// What a run printed, and how it ended.
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(ran: Output) -> Self {
+        Self {
+            code: ran.status.code(),
+            out: String::from_utf8(ran.stdout).unwrap(),
+            err: String::from_utf8(ran.stderr).unwrap(),
+        }
+    }
 }
 
 impl Ran {
-    fn units(&self) -> usize {
+    pub(crate) fn units(&self) -> usize {
         self.out.matches("{\"token\"").count()
     }
 
-    fn must(self, code: i32, said: &[&str]) -> Self {
+    pub(crate) fn must(self, code: i32, said: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
         for said in said {
             assert!(self.err.contains(said), "{said:?} is not in {self:?}");
@@ -38,15 +48,15 @@ impl Ran {
 }
 
 /// A payer at the command line.
-struct Cli {
+pub(crate) struct Cli {
     key: PathBuf,
     state: PathBuf,
     limits: Vec<String>,
-    rpc_url: String,
+    pub(crate) rpc_url: String,
 }
 
 impl Cli {
-    fn new(world: &World, key: &SecretKey, name: &str) -> Self {
+    pub(crate) fn new(world: &World, key: &SecretKey, name: &str) -> Self {
         let file = world.files.path().join(format!("{name}-key"));
         key.save(&file).unwrap();
         let limits = [
@@ -66,7 +76,7 @@ impl Cli {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(weir());
         command
             .args(arguments)
@@ -79,24 +89,24 @@ impl Cli {
         command
     }
 
-    async fn run(&self, mut command: Command) -> Ran {
+    pub(crate) async fn run(&self, mut command: Command) -> Ran {
         let ran = tokio::task::spawn_blocking(move || command.output().unwrap());
-        let ran = ran.await.unwrap();
-        Ran {
-            code: ran.status.code(),
-            out: String::from_utf8(ran.stdout).unwrap(),
-            err: String::from_utf8(ran.stderr).unwrap(),
-        }
+        ran.await.unwrap().into()
     }
 
-    async fn pay(&self, url: &str, more: &[&str]) -> Ran {
+    /// `weir pay`, before it is started.
+    pub(crate) fn paying(&self, url: &str, more: &[&str]) -> Command {
         let mut command = self.command(&["pay", url]);
         command.args(&self.limits).args(more);
-        self.run(command).await
+        command
+    }
+
+    pub(crate) async fn pay(&self, url: &str, more: &[&str]) -> Ran {
+        self.run(self.paying(url, more)).await
     }
 
     /// What the books say is spent, as the next process reads them.
-    async fn spent(&self) -> String {
+    pub(crate) async fn spent(&self) -> String {
         let ran = self.run(self.command(&["payer", "channels", "--json"])).await;
         let books: Value = serde_json::from_str(&ran.out).unwrap();
         books[0]["spent"].as_str().unwrap().to_owned()
@@ -104,12 +114,18 @@ impl Cli {
 }
 
 /// A daemon that sells stories by the token in steps of ten, and answers.
-async fn shop(world: &World, name: &str) -> (Upstream, Daemon) {
+pub(crate) async fn shop(world: &World, name: &str) -> (Upstream, Daemon) {
+    shop_on(world, name, "").await
+}
+
+/// The same, with more lines of `[chain]`.
+pub(crate) async fn shop_on(world: &World, name: &str, chain: &str) -> (Upstream, Daemon) {
     let upstream = Upstream::start((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let story = "methods = [\"GET\"]\nmeter = \"event\"\nunit = \"token\"\nmin_voucher_delta = \"1000\"\n";
     let config = world.config(&Settings {
         upstream: &upstream.url(),
-        routes: &route("/v1/story", PRICE, story),
+        routes: &(route("/v1/story", PRICE, story) + "[[route]]\npath = \"/health\"\nfree = true\n\n"),
+        chain,
         ..world.settings(name)
     });
     let daemon = Daemon::start(&config).await;
@@ -193,8 +209,13 @@ async fn a_cut_stream_fails_with_what_was_paid_and_the_next_purchase_works() {
     let (ran, ()) = tokio::join!(reading, cutting);
     let ran = ran.must(
         1,
-        &["the answer broke off after", "paid for", "may have been charged"],
+        &[
+            "the answer broke off after",
+            "paid 1000 for 10 units in 1 answer",
+            "more may have been charged; the next receipt tells",
+        ],
     );
+    assert_eq!(ran.err.matches("may have been charged").count(), 1, "{ran:?}");
     assert!(ran.units() >= 10, "{ran:?}");
 
     let _wire = Wire::lay(port, &daemon.gateway).await;

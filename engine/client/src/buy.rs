@@ -11,7 +11,7 @@ use crate::purse::Purse;
 use crate::state::Stage;
 use crate::ticket::Ticket;
 use core::time::Duration;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{StatusCode, Url};
 use std::sync::Arc;
 use weir_core::Cumulative;
@@ -23,6 +23,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const ROUNDS_MAX: u32 = 8;
 /// First wait for a server that has not seen yet what the chain shows; it doubles.
 const LAG_WAIT_FIRST: Duration = Duration::from_millis(250);
+
+const DEPOSIT_WAITS: &str = "the server waits until the deposit is final";
 
 /// What a paid request leaves to be ended.
 #[derive(Debug)]
@@ -53,11 +55,19 @@ impl Core {
     /// Makes a request and pays for it.
     pub(crate) async fn pay(&self, request: &Request) -> Result<Paid, Error> {
         let mut patience = self.http.patience();
+        match self.purchase(request, &mut patience).await {
+            // Refused, so not paid for. Whether a new channel may be opened, the chain tells.
+            Err(Error::ChannelGone(_)) => self.purchase(request, &mut patience).await,
+            done => done,
+        }
+    }
+
+    async fn purchase(&self, request: &Request, patience: &mut Patience) -> Result<Paid, Error> {
         let offer = match self.take_challenge(request) {
             Some(offer) => offer,
             None => {
                 let preferences = self.preferences(request);
-                let sending = self.http.send(request, &preferences, &mut patience).await?;
+                let sending = self.http.send(request, &preferences, patience).await?;
                 if sending.response.status() != StatusCode::PAYMENT_REQUIRED {
                     return Ok(Paid {
                         response: sending.response,
@@ -82,7 +92,7 @@ impl Core {
             offer,
             receipt: None,
         };
-        self.rounds(request, session, &mut patience).await
+        self.rounds(request, session, patience).await
     }
 
     async fn rounds(
@@ -94,7 +104,7 @@ impl Core {
         let key = format!("{:x}", crate::credential::random_word()?);
         let mut lag_wait = LAG_WAIT_FIRST;
         for _ in 0..ROUNDS_MAX {
-            let header = self.authorization(&session).await?;
+            let header = self.authorization(&session)?;
             let mut extra = self.preferences(request);
             extra.insert(AUTHORIZATION, header);
             if !request.headers.contains_key(IDEMPOTENCY_KEY) {
@@ -103,7 +113,8 @@ impl Core {
                     HeaderValue::from_str(&key).map_err(|_| Error::Overflow)?,
                 );
             }
-            let sending = match self.http.send(request, &extra, patience).await {
+            let sent = self.send_aloud(request, &extra, (&session, &mut *patience)).await;
+            let sending = match sent {
                 Ok(sending) => sending,
                 // Nothing was ever sent.
                 Err(error @ Error::Http(_)) => return refused(session, error).await,
@@ -119,8 +130,7 @@ impl Core {
                 .await;
             session = match lags {
                 Ok(lags) => {
-                    let why = "the server has not seen the deposit yet";
-                    if lags && !patience.wait(why, lag_wait).await {
+                    if lags && !patience.wait(DEPOSIT_WAITS, lag_wait).await {
                         return refused(left, Error::NotSeen).await;
                     }
                     lag_wait = lag_wait.saturating_mul(if lags { 2 } else { 1 });
@@ -128,6 +138,7 @@ impl Core {
                 }
                 // The answer to an earlier copy of this credential was lost: it may have been charged.
                 Err(Error::OutcomeUnknown) => return Err(Error::OutcomeUnknown),
+                Err(Error::ChannelGone(_)) if repeated => return Err(Error::OutcomeUnknown),
                 Err(error) => return refused(left, error).await,
             };
         }
@@ -136,6 +147,20 @@ impl Core {
             Error::Protocol("the server asks for another payment again and again"),
         )
         .await
+    }
+
+    /// Sends a credential. A server may hold the one that announces a deposit back until that is final.
+    async fn send_aloud(
+        &self,
+        request: &Request,
+        extra: &HeaderMap,
+        (session, patience): (&Session, &mut Patience),
+    ) -> Result<Sending, Error> {
+        if session.purse.record().stage == Stage::Live {
+            return self.http.send(request, extra, patience).await;
+        }
+        let aloud = patience.aloud(DEPOSIT_WAITS);
+        aloud.wait(self.http.send(request, extra, patience)).await
     }
 
     async fn judge(
@@ -301,9 +326,8 @@ impl Core {
         }
     }
 
-    async fn authorization(&self, session: &Session) -> Result<HeaderValue, Error> {
+    fn authorization(&self, session: &Session) -> Result<HeaderValue, Error> {
         let record = session.purse.record();
-        let escrow = self.chain.escrow(record.escrow).await?;
         let action = match (record.stage, record.open_hash, record.salt) {
             (Stage::Mined, Some(hash), Some(salt)) => Action::Open { hash, salt },
             _ => Action::Voucher,
@@ -311,7 +335,7 @@ impl Core {
         let said = (action, session.ticket.total());
         self.pen.write(
             &session.offer.challenge,
-            escrow.domain(),
+            &record.domain(),
             session.purse.id(),
             said,
         )

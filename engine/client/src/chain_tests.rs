@@ -2,7 +2,7 @@
 
 use crate::chain_world::{DEPOSIT, GRACE_SECONDS, NOWHERE, World};
 use crate::state::Stage;
-use crate::{AllowedEscrow, ChainError, Error, LimitExceeded, Limits};
+use crate::{AllowedEscrow, ChainError, CloseRequest, Error, LimitExceeded, Limits};
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::Provider;
 use reqwest::Url;
@@ -223,9 +223,10 @@ async fn threat_p1_a_payer_that_lost_its_state_gets_its_deposit_back_alone() {
     let asked = payer.request_close(id).await.unwrap();
     assert_eq!(
         payer.request_close(id).await.unwrap(),
-        asked,
+        CloseRequest { stood: true, ..asked },
         "asking again does not prolong the wait"
     );
+    assert!(!asked.stood);
     assert_eq!(payer.recover(0).await.unwrap()[0].ready_at, Some(asked.ready_at));
     assert!(
         matches!(payer.withdraw(id).await, Err(Error::NotReady { ready_at }) if ready_at == asked.ready_at)
@@ -238,18 +239,82 @@ async fn threat_p1_a_payer_that_lost_its_state_gets_its_deposit_back_alone() {
     );
     assert!(!withdrawn.credited);
     assert_eq!(world.balance(&payer).await, 10 * DEPOSIT - 100);
-    assert!(matches!(payer.withdraw(id).await, Err(Error::ChannelGone(_))));
+    // Asked again, nothing is left to do, and it says where the money went.
+    let again = payer.withdraw(id).await.unwrap();
+    assert!(withdrawn.tx_hash.is_some() && again.tx_hash.is_none());
+    assert_eq!(
+        (again.settled, again.refunded),
+        (withdrawn.settled, withdrawn.refunded)
+    );
+    let closed = payer.request_close(id).await;
+    assert!(
+        matches!(closed, Err(Error::AlreadyClosed { settled, .. }) if settled == cumulative),
+        "{closed:?}"
+    );
     assert_eq!(payer.recover(0).await.unwrap()[0].held(), Amount::ZERO);
 }
 
 #[tokio::test]
-async fn a_channel_whose_close_was_requested_is_in_the_way_of_a_second_deposit_until_it_is_over() {
+async fn after_the_payers_own_close_request_a_new_channel_is_opened_at_once() {
     let world = World::new().await;
     let payer = world.payer().await;
     let id = world.open(&payer).await.unwrap().id();
     payer.request_close(id).await.unwrap();
-    assert!(matches!(world.open(&payer).await, Err(Error::ChannelGone(gone)) if gone == id));
+    let second = world.open(&payer).await.unwrap().id();
+    assert_ne!(second, id);
+    // It is the one that is used from then on, by later runs too.
+    drop(payer);
+    let payer = world.payer().await;
+    assert_eq!(world.open(&payer).await.unwrap().id(), second);
+    assert_eq!(world.balance(&payer).await, 8 * DEPOSIT);
     world.pass(GRACE_SECONDS).await;
     payer.withdraw(id).await.unwrap();
-    assert_ne!(world.open(&payer).await.unwrap().id(), id);
+    assert_eq!(world.open(&payer).await.unwrap().id(), second);
+    assert_eq!(world.balance(&payer).await, 9 * DEPOSIT);
+}
+
+#[tokio::test]
+async fn threat_p5_a_channel_that_was_given_up_or_cheated_on_is_in_the_way_of_a_second_deposit() {
+    let world = World::new().await;
+    let payer = world.payer().await;
+    let purse = world.open(&payer).await.unwrap();
+    // The server says that it does not know it, or that it closed it; the escrow knows better.
+    purse
+        .mark(|record, _| record.stage = Stage::Closing)
+        .await
+        .unwrap();
+    assert!(matches!(world.open(&payer).await, Err(Error::Forgotten(id)) if id == purse.id()));
+    assert_eq!(world.balance(&payer).await, 9 * DEPOSIT);
+    payer.request_close(purse.id()).await.unwrap();
+    let second = world.open(&payer).await.unwrap();
+    // A server that overcharged gets nothing for the payer's word, but when it is over.
+    second.mark(|_, account| account.stopped = true).await.unwrap();
+    payer.request_close(second.id()).await.unwrap();
+    assert!(matches!(world.open(&payer).await, Err(Error::Stopped(id)) if id == second.id()));
+    assert_eq!(world.balance(&payer).await, 8 * DEPOSIT);
+    world.pass(GRACE_SECONDS).await;
+    payer.withdraw(second.id()).await.unwrap();
+    assert!(world.open(&payer).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_channel_of_another_chain_than_the_nodes_is_left_alone() {
+    let world = World::new().await;
+    let payer = world.payer().await;
+    let id = world.open(&payer).await.unwrap().id();
+    let file = payer.state_path().join(format!("{id}.json"));
+    drop(payer);
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains("\"chainId\": 31337"), "{kept}");
+    std::fs::write(&file, kept.replace("\"chainId\": 31337", "\"chainId\": 1")).unwrap();
+    let payer = world.payer().await;
+    for tried in [
+        payer.request_close(id).await.map(drop),
+        payer.withdraw(id).await.map(drop),
+    ] {
+        let Err(Error::Chain(ChainError::OtherChain { offered, found })) = tried else {
+            panic!("{tried:?}");
+        };
+        assert_eq!((offered, found), (1, 31337));
+    }
 }

@@ -70,19 +70,17 @@ impl World {
     }
 
     pub(crate) async fn payer_with(&self, limits: Limits) -> Payer {
+        self.payer_at(&self.anvil.url(), limits).await
+    }
+
+    /// A payer whose node is, or is not, at this URL.
+    pub(crate) async fn payer_at(&self, rpc_url: &str, limits: Limits) -> Payer {
         let http = HttpOptions {
             retries_max: 0,
             ..HttpOptions::default()
         };
-        Payer::new(
-            self.key.clone(),
-            &self.anvil.url(),
-            self.state.path(),
-            limits,
-            http,
-        )
-        .await
-        .unwrap()
+        let payer = Payer::new(self.key.clone(), rpc_url, self.state.path(), limits, http);
+        payer.await.unwrap()
     }
 
     pub(crate) async fn payer(&self) -> Payer {

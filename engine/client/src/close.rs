@@ -2,7 +2,7 @@
 
 use crate::credential::Action;
 use crate::error::Error;
-use crate::onchain::ChainError;
+use crate::onchain::{ChainError, OnChain};
 use crate::payer::{Core, Payer};
 use crate::purse::Purse;
 use crate::receipt::Overcharged;
@@ -26,6 +26,8 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(500);
 pub struct CloseOutcome {
     /// The channel.
     pub channel: ChannelId,
+    /// Its token.
+    pub token: Address,
     /// The transaction, when the server named it.
     pub tx_hash: Option<B256>,
     /// What the payee got over the channel's life.
@@ -49,11 +51,13 @@ impl Payer {
     pub async fn close(&self, url: &str) -> Result<CloseOutcome, Error> {
         let url = self.core.http.url(url)?;
         let origin = url.origin().ascii_serialization();
-        let own = self.core.purses().into_iter().find(|purse| {
+        let own = self.core.purses().into_iter().filter(|purse| {
             let record = purse.record();
             let known = matches!(record.stage, Stage::Mined | Stage::Live | Stage::Closing);
             known && record.origin.as_ref() == Some(&origin)
         });
+        // One whose close was asked for may stand beside the one in use.
+        let own = own.max_by_key(|purse| purse.record().is_usable());
         self.core.close(&own.ok_or(Error::NoChannel)?, &url).await
     }
 }
@@ -63,7 +67,7 @@ impl Core {
         let before = purse.record().stage;
         purse.mark(|record, _| record.stage = Stage::Closing).await?;
         let record = purse.record();
-        let escrow = self.chain.escrow(record.escrow).await?;
+        let escrow = self.chain.escrow_of(&record).await?;
         // All that may be owed and no more: what was signed ahead of it is not offered.
         let total = record.agreed.min(record.signed);
         let receipt = match self.manage(url, purse, Action::Close, total).await {
@@ -104,6 +108,7 @@ impl Core {
         }
         Ok(CloseOutcome {
             channel: purse.id(),
+            token: record.terms.token,
             tx_hash,
             captured,
             refunded,
@@ -142,17 +147,23 @@ impl Core {
         let waited = tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS_MAX), wait).await;
         let found =
             waited.map_err(|_| Error::Protocol("the server answered the close but did not close"))??;
-        let refunded = found
-            .state
-            .deposit
-            .since(found.state.settled)
-            .unwrap_or(Amount::ZERO);
-        let credit = escrow
-            .refund_credit(found.terms.token, found.terms.payer)
-            .await
-            .map_err(ChainError::from)?;
-        Ok((found.state.settled, refunded, !credit.is_zero()))
+        closed_before(escrow, &found).await
     }
+}
+
+/// What a channel's record tells of its close: what was captured and refunded, and whether a refund waits as a credit.
+pub(crate) async fn closed_before(
+    escrow: &Escrow,
+    found: &OnChain,
+) -> Result<(Cumulative, Amount, bool), Error> {
+    let OnChain { terms, state } = found;
+    let refunded = state.deposit.since(state.settled).unwrap_or(Amount::ZERO);
+    let credit = escrow.refund_credit(terms.token, terms.payer).await;
+    Ok((
+        state.settled,
+        refunded,
+        !credit.map_err(ChainError::from)?.is_zero(),
+    ))
 }
 
 /// Reads from a transaction's logs that it closed the channel, what that captured and refunded, and whether the refund

@@ -24,7 +24,7 @@ pub enum Error {
         /// What is wrong with the receipt.
         why: Overcharged,
     },
-    /// The channel was stopped earlier, after an overcharge.
+    /// The channel was stopped earlier, after an overcharge. Its server gets no new one before this one is over.
     #[error("channel {0} is stopped: its server overcharged earlier")]
     Stopped(ChannelId),
     /// The URL would send a credential in the clear.
@@ -67,11 +67,28 @@ pub enum Error {
     /// The deposit is on the chain, and the server has not seen it within the payer's patience.
     #[error("the server has not seen the channel's deposit yet, which it takes for final some blocks later")]
     NotSeen,
-    /// The channel is closed or unknown to the server: its rest is to be withdrawn (`request_close`, `withdraw`).
+    /// The channel is closing, closed or unknown to the server. The next request finds out on the chain whether a new
+    /// one may be opened.
     #[error(
         "channel {0} buys nothing more: its close was asked for, or the server knows it as closed or not at all"
     )]
     ChannelGone(ChannelId),
+    /// The server gave the channel up, or was asked to close it, and the escrow still holds its deposit. No second one
+    /// is locked before the payer itself asks the escrow to close it (`request_close`), or somebody closed it.
+    #[error(
+        "channel {0} buys nothing more, but the escrow still holds its deposit: the server closes it later or forgot it"
+    )]
+    Forgotten(ChannelId),
+    /// The channel was closed earlier: nothing is left to do. Amounts are base units.
+    #[error("channel {channel} is closed already: the server got {settled}, and {refunded} came back")]
+    AlreadyClosed {
+        /// The channel.
+        channel: ChannelId,
+        /// What the payee got over the channel's life.
+        settled: Cumulative,
+        /// What went back to the payer.
+        refunded: Amount,
+    },
     /// No channel for this server or with this id.
     #[error("there is no channel for this")]
     NoChannel,

@@ -1,9 +1,9 @@
 //! The way out alone: the payer's own close request and withdrawal, and the channels found on the chain when the state
 //! directory is gone (threat P1). No server is asked.
 
-use crate::close::closed_in;
+use crate::close::{closed_before, closed_in};
 use crate::error::Error;
-use crate::onchain::ChainError;
+use crate::onchain::{ChainError, OnChain};
 use crate::payer::{Core, Payer};
 use crate::state::Stage;
 use alloy::primitives::{Address, B256};
@@ -16,8 +16,12 @@ use weir_core::{Amount, ChainState, ChannelId, Cumulative, Terms};
 pub struct CloseRequest {
     /// The channel.
     pub channel: ChannelId,
+    /// When it was made, in Unix seconds of the chain's clock.
+    pub requested_at: u64,
     /// When `withdraw` will work, in Unix seconds of the chain's clock.
     pub ready_at: u64,
+    /// True when it stood already, and nothing was sent.
+    pub stood: bool,
 }
 
 /// What a withdrawal brought. Amounts are base units.
@@ -25,8 +29,10 @@ pub struct CloseRequest {
 pub struct Withdrawal {
     /// The channel, now closed.
     pub channel: ChannelId,
-    /// The transaction.
-    pub tx_hash: B256,
+    /// Its token.
+    pub token: Address,
+    /// The transaction; `None` when the channel was closed before, and nothing was sent.
+    pub tx_hash: Option<B256>,
     /// What the payee had settled by then.
     pub settled: Cumulative,
     /// What came back.
@@ -68,41 +74,63 @@ impl FoundChannel {
 }
 
 impl Payer {
-    /// Starts the grace period of a channel, known to the books or not. Asking again changes nothing.
+    /// Starts the grace period of a channel, known to the books or not. Asking again changes nothing. From then on the
+    /// next request to its server opens a new channel.
     ///
     /// # Errors
-    /// [`Error::ChannelGone`] when it is closed already; [`Error::NoChannel`]; [`Error::Chain`].
+    /// [`Error::AlreadyClosed`]; [`Error::NoChannel`]; [`Error::Chain`].
     pub async fn request_close(&self, channel: ChannelId) -> Result<CloseRequest, Error> {
         let core = &self.core;
-        let (escrow, _, state) = core.locate(channel).await?;
-        if state.finalized {
-            return Err(Error::ChannelGone(channel));
+        let (escrow, found) = core.locate(channel).await?;
+        if found.state.finalized {
+            core.set_stage(channel, Stage::Closed).await?;
+            let (settled, refunded, _) = closed_before(&escrow, &found).await?;
+            return Err(Error::AlreadyClosed {
+                channel,
+                settled,
+                refunded,
+            });
         }
         // From here on nothing may be bought with it: the payee would rightly refuse.
         core.set_stage(channel, Stage::Closing).await?;
-        if state.close_requested_at.is_none() {
+        let stood = found.state.close_requested_at.is_some();
+        if !stood {
             core.chain
                 .act(&escrow.calls().request_close(channel), "requesting the close")
                 .await?;
         }
-        let (_, _, state) = core.locate(channel).await?;
-        let ready_at = ready_at(&escrow, &state).ok_or(Error::ChannelGone(channel))?;
-        Ok(CloseRequest { channel, ready_at })
+        let (_, found) = core.locate(channel).await?;
+        let gone = || Error::ChannelGone(channel);
+        Ok(CloseRequest {
+            channel,
+            requested_at: found.state.close_requested_at.ok_or_else(gone)?.0,
+            ready_at: ready_at(&escrow, &found.state).ok_or_else(gone)?,
+            stood,
+        })
     }
 
-    /// Takes back what is left of a channel, once the grace period of its close request is over.
+    /// Takes back what is left of a channel, once the grace period of its close request is over. Of one that is closed
+    /// already, it tells where the money went, and sends nothing.
     ///
     /// # Errors
-    /// [`Error::NotReady`] before that (with `ready_at` 0 when no request stands); [`Error::ChannelGone`] when it is
-    /// closed already.
+    /// [`Error::NotReady`] before that (with `ready_at` 0 when no request stands).
     pub async fn withdraw(&self, channel: ChannelId) -> Result<Withdrawal, Error> {
         let core = &self.core;
-        let (escrow, terms, state) = core.locate(channel).await?;
-        if state.finalized {
+        let (escrow, found) = core.locate(channel).await?;
+        let token = found.terms.token;
+        let withdrawal = |tx_hash, (settled, refunded, credited)| Withdrawal {
+            channel,
+            token,
+            tx_hash,
+            settled,
+            refunded,
+            credited,
+        };
+        if found.state.finalized {
             core.set_stage(channel, Stage::Closed).await?;
-            return Err(Error::ChannelGone(channel));
+            return Ok(withdrawal(None, closed_before(&escrow, &found).await?));
         }
-        let ready_at = ready_at(&escrow, &state).ok_or(Error::NotReady { ready_at: 0 })?;
+        let ready_at = ready_at(&escrow, &found.state).ok_or(Error::NotReady { ready_at: 0 })?;
         // An idle chain's newest block may be old: the next one will carry about this machine's time.
         let clock = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -115,15 +143,9 @@ impl Payer {
             .act(&escrow.calls().withdraw(channel), "withdrawing the deposit")
             .await?;
         core.set_stage(channel, Stage::Closed).await?;
-        let seen = closed_in(&escrow, channel, &terms, &landed.logs);
-        let (settled, refunded, credited) = seen.ok_or(Error::CloseNotSeen { tx_hash })?;
-        Ok(Withdrawal {
-            channel,
-            tx_hash,
-            settled,
-            refunded,
-            credited,
-        })
+        let seen = closed_in(&escrow, channel, &found.terms, &landed.logs);
+        let seen = seen.ok_or(Error::CloseNotSeen { tx_hash })?;
+        Ok(withdrawal(Some(tx_hash), seen))
     }
 
     /// Collects a refund of `token` that the token refused when it was pushed, and sends it to `to`.
@@ -177,12 +199,16 @@ impl Core {
     }
 
     /// The escrow that holds a channel, and the channel there.
-    async fn locate(&self, channel: ChannelId) -> Result<(Escrow, Terms, ChainState), Error> {
-        let booked = self.purse(channel).map(|purse| vec![purse.record().escrow]);
+    async fn locate(&self, channel: ChannelId) -> Result<(Escrow, OnChain), Error> {
+        let booked = self.purse(channel).map(|purse| purse.record());
+        if let Some(record) = &booked {
+            self.chain.must_be(record.chain_id).await?;
+        }
+        let booked = booked.map(|record| vec![record.escrow]);
         for address in booked.unwrap_or_else(|| self.escrows()) {
             let escrow = self.chain.escrow(address).await?;
             if let Some(found) = self.chain.channel(&escrow, channel).await? {
-                return Ok((escrow, found.terms, found.state));
+                return Ok((escrow, found));
             }
         }
         Err(Error::NoChannel)

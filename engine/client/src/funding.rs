@@ -19,44 +19,51 @@ const DEPOSIT_UNITS_DEFAULT: u64 = 100;
 
 impl Core {
     /// The channel that pays an offer: an open one that fits, or a new one.
-    ///
-    /// A channel that the server gave up but the escrow still holds is in the way of a new one: a server must not
-    /// collect deposits by forgetting channels.
     pub(crate) async fn purse_for(&self, offer: &Offer, origin: &str) -> Result<Arc<Purse>, Error> {
         let _turn = self.opening.lock().await;
-        let details = &offer.request.method_details;
+        let mut left = Vec::new();
         for purse in self.purses() {
             let record = purse.record();
             let fits = offer.request.fits(&record.terms, record.escrow, record.chain_id);
-            if !fits || record.stage == Stage::Closed {
-                continue;
-            }
-            if record.is_usable() {
-                if record.stage == Stage::Opening {
+            match record.stage {
+                _ if !fits => {}
+                Stage::Closed => {}
+                Stage::Opening if record.is_usable() => {
                     self.bring_to_chain(&purse).await?;
+                    return Ok(purse);
                 }
-                return Ok(purse);
-            }
-            let escrow = self.chain.escrow(record.escrow).await?;
-            match self.chain.channel(&escrow, purse.id()).await? {
-                Some(found) if found.state.finalized => {
-                    purse.mark(|record, _| record.stage = Stage::Closed).await?
-                }
-                _ if record.stopped => return Err(Error::Stopped(purse.id())),
-                _ => return Err(Error::ChannelGone(purse.id())),
+                _ if record.is_usable() => return Ok(purse),
+                _ => left.push(purse),
             }
         }
-        if details.chain_id != self.chain.chain_id() {
-            let found = self.chain.chain_id();
-            return Err(ChainError::OtherChain {
-                offered: details.chain_id,
-                found,
-            }
-            .into());
+        for purse in left {
+            self.must_be_left(&purse).await?;
         }
+        self.chain.must_be(offer.request.method_details.chain_id).await?;
         let purse = self.plan(offer, origin).await?;
         self.bring_to_chain(&purse).await?;
         Ok(purse)
+    }
+
+    /// Whether a channel that buys nothing more leaves room for a new one. One that the server gave up while the escrow
+    /// still holds its deposit does not: a server must not collect deposits by forgetting channels. Only the payer can
+    /// ask the escrow for a close, so a request that stands there is its own word. A server that overcharged gets no
+    /// second deposit before the first is over.
+    async fn must_be_left(&self, purse: &Arc<Purse>) -> Result<(), Error> {
+        let record = purse.record();
+        let escrow = self.chain.escrow_of(&record).await?;
+        let found = self.chain.channel(&escrow, purse.id()).await?;
+        let state = found.map(|found| found.state);
+        if state.is_some_and(|state| state.finalized) {
+            return purse.mark(|record, _| record.stage = Stage::Closed).await;
+        }
+        if record.stopped {
+            return Err(Error::Stopped(purse.id()));
+        }
+        match state.and_then(|state| state.close_requested_at) {
+            Some(_) => Ok(()),
+            None => Err(Error::Forgotten(purse.id())),
+        }
     }
 
     /// Decides on a channel and writes it down; nothing is broadcast yet.
@@ -89,8 +96,13 @@ impl Core {
         let salt = crate::credential::random_word()?;
         let channel = terms.channel_id(salt, escrow.domain());
         let deposit = Cumulative::new(deposit.base_units());
-        let mut record =
-            ChannelRecord::planned(channel, self.chain.chain_id(), escrow.address(), terms, deposit);
+        let mut record = ChannelRecord::planned(
+            channel,
+            escrow.domain().chain_id(),
+            escrow.address(),
+            terms,
+            deposit,
+        );
         record.salt = Some(salt);
         record.origin = Some(origin.to_owned());
         record.planned_at_block = self.chain.head().await?;
@@ -104,7 +116,7 @@ impl Core {
     /// signed transaction are on disk, and the escrow opens an id at most once, so no deposit is locked twice.
     async fn bring_to_chain(&self, purse: &Arc<Purse>) -> Result<(), Error> {
         let record = purse.record();
-        let escrow = self.chain.escrow(record.escrow).await?;
+        let escrow = self.chain.escrow_of(&record).await?;
         let doing = "opening the channel";
         let mut opened_by = None;
         if let Some(envelope) = &record.open_envelope {
@@ -203,7 +215,7 @@ impl Core {
     ) -> Result<bool, Error> {
         let _turn = purse.moving.lock().await;
         let record = purse.record();
-        let escrow = self.chain.escrow(record.escrow).await?;
+        let escrow = self.chain.escrow_of(&record).await?;
         if let Some(pending) = record.pending_top_up {
             self.resume_top_up(purse, &escrow, pending, url).await?;
         }

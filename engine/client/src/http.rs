@@ -46,15 +46,44 @@ const RETRY_WAIT_FIRST: Duration = Duration::from_millis(100);
 /// How long a busy server's reason is read.
 const REASON_WAIT: Duration = Duration::from_secs(1);
 
-/// A wait before something is asked again.
+/// A wait, told before it begins or when it turns out to be one.
 #[derive(Debug, Clone, Copy)]
 pub struct Wait<'a> {
     /// Why.
     pub why: &'a str,
-    /// How long.
-    pub pause: Duration,
-    /// For how much longer this purchase is tried after it.
+    /// How long until it is asked again; `None` while one answer is waited for.
+    pub pause: Option<Duration>,
+    /// For how much longer at most.
     pub left: Duration,
+}
+
+/// What takes longer is told.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// How something is waited for that takes its time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Aloud<'a> {
+    pub(crate) on_wait: Option<fn(&Wait<'_>)>,
+    pub(crate) why: &'a str,
+    pub(crate) most: Duration,
+}
+
+impl Aloud<'_> {
+    /// Waits, and tells of it when it takes longer than a moment.
+    pub(crate) async fn wait<T>(self, work: impl Future<Output = T>) -> T {
+        let mut work = core::pin::pin!(work);
+        if let Ok(done) = tokio::time::timeout(MOMENT, &mut work).await {
+            return done;
+        }
+        if let Some(on_wait) = self.on_wait {
+            on_wait(&Wait {
+                why: self.why,
+                pause: None,
+                left: self.most.saturating_sub(MOMENT),
+            });
+        }
+        work.await
+    }
 }
 
 /// How long one purchase is still tried again.
@@ -71,6 +100,15 @@ impl Patience {
         self.most.saturating_sub(gone)
     }
 
+    /// How an answer is waited for that does not come before `why` is over.
+    pub(crate) fn aloud<'a>(&self, why: &'a str) -> Aloud<'a> {
+        Aloud {
+            on_wait: self.on_wait,
+            why,
+            most: self.left(),
+        }
+    }
+
     fn allows(&self, pause: Duration) -> bool {
         pause <= self.left()
     }
@@ -82,6 +120,7 @@ impl Patience {
         };
         self.since.get_or_insert_with(Instant::now);
         if let Some(on_wait) = self.on_wait {
+            let pause = Some(pause);
             on_wait(&Wait { why, pause, left });
         }
         tokio::time::sleep(pause).await;

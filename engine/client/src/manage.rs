@@ -94,10 +94,9 @@ impl Core {
         if !offer.request.fits(&record.terms, record.escrow, record.chain_id) {
             return Err(Error::OfferChanged);
         }
-        let escrow = self.chain.escrow(record.escrow).await?;
         let header = self
             .pen
-            .write(&offer.challenge, escrow.domain(), purse.id(), (action, total))?;
+            .write(&offer.challenge, &record.domain(), purse.id(), (action, total))?;
         let mut extra = preferences;
         extra.insert(AUTHORIZATION, header);
         let sending = self.http.send(&request, &extra, &mut patience).await?;

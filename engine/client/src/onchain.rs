@@ -1,13 +1,17 @@
 //! The payer's hands on the chain: its own transactions, one after the other, each waited for.
+//!
+//! The node is first asked when something needs it: to pay on an open channel, what the books tell is enough.
 
+use crate::http::{Aloud, Wait};
 use crate::limits::{AllowedEscrow, LimitExceeded, Limits};
+use crate::state::ChannelRecord;
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::Provider;
 use alloy::signers::local::PrivateKeySigner;
 use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Mutex as BriefMutex;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 use weir_chain::{
     Broadcast, Call, ChainFault, Envelope, Escrow, IToken, Landed, Nonce, OpenedChannel, Outcome, Rpc,
@@ -34,10 +38,10 @@ pub enum ChainError {
         /// What happened.
         fault: Box<SendFault>,
     },
-    /// The challenge names another chain than the payer's node is on.
-    #[error("the challenge is for chain {offered}, the RPC endpoint is on chain {found}")]
+    /// A challenge, or a channel of the books, is on another chain than the payer's node.
+    #[error("the payment is on chain {offered}, the RPC endpoint on chain {found}")]
     OtherChain {
-        /// The challenge's chain id.
+        /// The chain id of the challenge or the channel.
         offered: u64,
         /// The node's.
         found: u64,
@@ -72,40 +76,82 @@ pub(crate) struct OnChain {
     pub(crate) state: ChainState,
 }
 
+/// The node, once it answered.
+#[derive(Debug)]
+struct Link {
+    sender: Sender,
+    chain_id: u64,
+}
+
 /// The payer's connection.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    sender: Sender,
-    chain_id: u64,
+    rpc: Rpc,
+    signer: PrivateKeySigner,
+    link: OnceCell<Link>,
+    /// The nonces of envelopes that an earlier run left.
+    used: Vec<u64>,
+    on_wait: Option<fn(&Wait<'_>)>,
     /// One transaction at a time: a nonce that the node refused must be free before the next is taken.
     pub(crate) sending: Mutex<()>,
     known: BriefMutex<HashMap<Address, Escrow>>,
 }
 
 impl Chain {
-    pub(crate) async fn connect(signer: &PrivateKeySigner, rpc_url: &str) -> Result<Self, ChainError> {
-        let rpc = Rpc::new(rpc_url)?;
-        let chain_id = rpc.chain_id().await?;
-        let sender = Sender::connect(rpc, signer.clone()).await?;
-        let known = BriefMutex::new(HashMap::new());
+    /// Prepares a connection; nothing is asked yet.
+    pub(crate) fn new(
+        signer: PrivateKeySigner,
+        rpc_url: &str,
+        used: Vec<u64>,
+        on_wait: Option<fn(&Wait<'_>)>,
+    ) -> Result<Self, ChainError> {
         Ok(Self {
-            sender,
-            chain_id,
+            rpc: Rpc::new(rpc_url)?,
+            signer,
+            link: OnceCell::new(),
+            used,
+            on_wait,
             sending: Mutex::new(()),
-            known,
+            known: BriefMutex::new(HashMap::new()),
         })
     }
 
-    pub(crate) fn payer(&self) -> Address {
-        self.sender.address()
+    pub(crate) const fn payer(&self) -> Address {
+        self.signer.address()
     }
 
     const fn rpc(&self) -> &Rpc {
-        self.sender.rpc()
+        &self.rpc
     }
 
-    pub(crate) const fn chain_id(&self) -> u64 {
-        self.chain_id
+    async fn link(&self) -> Result<&Link, ChainError> {
+        let connect = async {
+            let chain_id = self.rpc.chain_id().await?;
+            let sender = Sender::connect(self.rpc.clone(), self.signer.clone()).await?;
+            self.used.iter().for_each(|nonce| sender.resume_after(*nonce));
+            Ok(Link { sender, chain_id })
+        };
+        self.link.get_or_try_init(|| connect).await
+    }
+
+    async fn sender(&self) -> Result<&Sender, ChainError> {
+        Ok(&self.link().await?.sender)
+    }
+
+    /// Whether the node is on this chain.
+    pub(crate) async fn must_be(&self, chain_id: u64) -> Result<(), ChainError> {
+        let found = self.link().await?.chain_id;
+        if found != chain_id {
+            let offered = chain_id;
+            return Err(ChainError::OtherChain { offered, found });
+        }
+        Ok(())
+    }
+
+    /// The escrow of a channel of the books, on the chain that it was opened on.
+    pub(crate) async fn escrow_of(&self, record: &ChannelRecord) -> Result<Escrow, ChainError> {
+        self.must_be(record.chain_id).await?;
+        self.escrow(record.escrow).await
     }
 
     /// The escrow at this address, checked once: code, signing domain, the draft's least grace period.
@@ -137,7 +183,7 @@ impl Chain {
             let code = self.rpc().provider().get_code_at(allowed.address).await;
             let code = code.map_err(|_| ChainFault::NoCode {
                 address: allowed.address,
-                chain_id: self.chain_id,
+                chain_id: escrow.domain().chain_id(),
             });
             let code = code.map_err(ChainError::from)?;
             let offered = keccak256(&code);
@@ -198,7 +244,7 @@ impl Chain {
         let allowed = self.rpc().call_at(token, &call, latest).await?;
         let allowed = allowed.ok_or(ChainFault::NoCode {
             address: token,
-            chain_id: self.chain_id,
+            chain_id: escrow.domain().chain_id(),
         })?;
         if clamped(allowed) >= amount {
             return Ok(());
@@ -220,10 +266,11 @@ impl Chain {
         call: &Call,
         doing: &'static str,
     ) -> Result<(Envelope, Nonce), ChainError> {
+        let sender = self.sender().await?;
         let prepared = async {
-            let quote = self.sender.quote(call).await?;
-            let nonce = self.sender.next_nonce().await?;
-            Ok((self.sender.prepare(&quote, &nonce).await?, nonce))
+            let quote = sender.quote(call).await?;
+            let nonce = sender.next_nonce().await?;
+            Ok((sender.prepare(&quote, &nonce).await?, nonce))
         };
         prepared.await.map_err(ChainError::send(doing))
     }
@@ -235,22 +282,23 @@ impl Chain {
         envelope: &Envelope,
         doing: &'static str,
     ) -> Result<bool, ChainError> {
-        match self.sender.broadcast(envelope).await {
+        match self.sender().await?.broadcast(envelope).await {
             Ok(Broadcast::NonceTaken) => Ok(false),
             Ok(_) => Ok(true),
             Err(fault) => Err(ChainError::send(doing)(fault)),
         }
     }
 
-    /// Remembers the nonce of an envelope of an earlier run.
-    pub(crate) fn resume_after(&self, envelope: &Envelope) {
-        self.sender.resume_after(envelope.nonce);
-    }
-
     /// Waits until a transaction is mined, and gives what it did if it had its effect.
     pub(crate) async fn mined(&self, hash: B256, doing: &'static str) -> Result<Landed, ChainError> {
-        let deadline = Instant::now() + Duration::from_secs(MINED_SECONDS_MAX);
-        let fault = match self.sender.wait(hash, deadline).await {
+        let most = Duration::from_secs(MINED_SECONDS_MAX);
+        let aloud = Aloud {
+            on_wait: self.on_wait,
+            why: &format!("{doing}: its transaction waits for a block"),
+            most,
+        };
+        let waiting = self.sender().await?.wait(hash, Instant::now() + most);
+        let fault = match aloud.wait(waiting).await {
             Outcome::Landed(landed) if landed.success => return Ok(landed),
             Outcome::Landed(_) => SendFault::Reverted(hash),
             Outcome::Pending | Outcome::NotSeen => SendFault::Unknown(hash),

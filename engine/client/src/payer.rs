@@ -62,10 +62,12 @@ pub struct Response {
 }
 
 impl Payer {
-    /// A payer with this key, on the chain behind `rpc_url`, whose channels are kept under `state_dir`.
+    /// A payer with this key, on the chain behind `rpc_url`, whose channels are kept under `state_dir`. The chain is
+    /// first asked when something has to happen there, so that open channels pay also while the node is away.
     ///
     /// # Errors
-    /// [`Error::State`] when another process pays with this key, or its state cannot be read; [`Error::Chain`].
+    /// [`Error::State`] when another process pays with this key, or its state cannot be read; [`Error::Chain`] when
+    /// `rpc_url` is no URL.
     pub async fn new(
         signer: PrivateKeySigner,
         rpc_url: &str,
@@ -73,17 +75,17 @@ impl Payer {
         limits: Limits,
         http: HttpOptions,
     ) -> Result<Self, Error> {
-        let state = Arc::new(StateDir::take(state_dir, signer.address())?);
-        let records = state.load()?;
-        let chain = Chain::connect(&signer, rpc_url).await?;
-        for record in &records {
-            let pending = record.pending_top_up.as_ref().map(|pending| &pending.envelope);
-            record
-                .open_envelope
-                .iter()
-                .chain(pending)
-                .for_each(|envelope| chain.resume_after(envelope));
-        }
+        let (root, payer) = (state_dir.to_owned(), signer.address());
+        let taking = tokio::task::spawn_blocking(move || {
+            let state = StateDir::take(&root, payer)?;
+            let records = state.load()?;
+            Ok::<_, Error>((Arc::new(state), records))
+        });
+        let taken = taking.await;
+        let (state, records) = taken.map_err(|_| Error::Protocol("the state's reader was cancelled"))??;
+        let used = records.iter().flat_map(ChannelRecord::envelopes);
+        let used = used.map(|envelope| envelope.nonce).collect();
+        let chain = Chain::new(signer.clone(), rpc_url, used, http.on_wait)?;
         let purse =
             |record: ChannelRecord| (record.channel, Arc::new(Purse::new(record, Arc::clone(&state))));
         let purses = records.into_iter().map(purse).collect();

@@ -111,6 +111,12 @@ pub(crate) fn short(required: u128) -> Response<Body> {
     (StatusCode::PAYMENT_REQUIRED, problem.body()).into_response()
 }
 
+/// A no, because the server does not know the channel, or not any more.
+pub(crate) fn gone() -> Response<Body> {
+    let problem = Problem::new(ProblemType::ChannelNotFound, "gone");
+    (StatusCode::GONE, problem.body()).into_response()
+}
+
 /// The server; it stops when this is dropped.
 pub(crate) struct Server {
     pub(crate) url: String,

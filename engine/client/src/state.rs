@@ -10,7 +10,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use weir_chain::Envelope;
-use weir_core::{Amount, ChannelId, Cumulative, Terms};
+use weir_core::terms::EVM_DOMAIN_NAME;
+use weir_core::{Amount, ChannelId, Cumulative, Domain, Terms};
 
 /// Version of the files' format.
 const FORMAT: u32 = 1;
@@ -133,6 +134,18 @@ impl ChannelRecord {
             stopped: false,
             pending_top_up: None,
         }
+    }
+
+    /// Under which domain its vouchers are signed. The escrow there was checked before the channel was planned, and no
+    /// other takes them.
+    pub fn domain(&self) -> Domain {
+        Domain::new(EVM_DOMAIN_NAME, self.chain_id, self.escrow)
+    }
+
+    /// Its transactions that may or may not be mined.
+    pub fn envelopes(&self) -> impl Iterator<Item = &Envelope> {
+        let pending = self.pending_top_up.as_ref().map(|pending| &pending.envelope);
+        self.open_envelope.iter().chain(pending)
     }
 
     /// True while something may be bought with it.

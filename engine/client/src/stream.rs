@@ -320,7 +320,9 @@ impl PaidStream {
             None => !self.status.is_success(),
             // Sold whole, by the request: its receipt came with its head, and nothing was charged since.
             Some(_) if self.asked => false,
-            Some(spent) => session.ticket.is_charged_at(spent) || self.reckon().await? == Some(spent),
+            Some(spent) => {
+                session.ticket.is_charged_at(spent) || self.reckon(RECKONING).await? == Some(spent)
+            }
         };
         if whole {
             return self.settle().await;
@@ -328,30 +330,45 @@ impl PaidStream {
         Err(self.break_off(Error::Protocol(NO_RECEIPT)).await)
     }
 
-    /// Ends the stream before its time: drops the connection, asks what it cost, and gives the error to tell.
+    /// Ends it before its time, because its reader has had enough: drops the connection, and asks the server for
+    /// `patience` what it cost.
+    ///
+    /// # Errors
+    /// [`Error::Overcharged`], when the server claims too much; [`Error::State`].
+    pub async fn stop(&mut self, patience: Duration) -> Result<Cost, Error> {
+        self.give_up(patience).await?;
+        Ok(self.cost)
+    }
+
+    /// Ends the stream before its time and gives the error to tell.
     async fn break_off(&mut self, error: Error) -> Error {
+        let sold = self.session.is_some();
+        let accused = matches!(error, Error::Overcharged { .. });
+        let patience = if accused { Duration::ZERO } else { RECKONING };
+        match self.give_up(patience).await {
+            Err(error) => error,
+            Ok(()) if sold => self.cut(error),
+            Ok(()) => error,
+        }
+    }
+
+    /// Drops the connection and asks what it cost.
+    async fn give_up(&mut self, patience: Duration) -> Result<(), Error> {
         self.response = None;
         self.ready.clear();
-        if self.session.is_none() {
-            return error;
-        }
-        let accused = matches!(error, Error::Overcharged { .. });
-        let asked = if accused { Ok(None) } else { self.reckon().await };
+        let asked = match patience.is_zero() {
+            true => Ok(None),
+            false => self.reckon(patience).await,
+        };
         if let Some(session) = self.session.take() {
-            match session.ticket.end(Outcome::Unknown).await {
-                Ok(cost) => self.cost = cost,
-                Err(error) => return error,
-            }
+            self.cost = session.ticket.end(Outcome::Unknown).await?;
         }
-        match asked {
-            Err(error) => error,
-            Ok(_) => self.cut(error),
-        }
+        asked.map(drop)
     }
 
     /// Asks where the channel stands, by sending its last voucher again: that changes nothing and brings a receipt.
     /// `None` when the server does not tell.
-    async fn reckon(&self) -> Result<Option<Cumulative>, Error> {
+    async fn reckon(&self, patience: Duration) -> Result<Option<Cumulative>, Error> {
         let Some(session) = &self.session else {
             return Ok(None);
         };
@@ -359,7 +376,7 @@ impl PaidStream {
         let asked = self
             .core
             .manage(&self.request.url, &session.purse, Action::Voucher, total);
-        match tokio::time::timeout(RECKONING, asked).await {
+        match tokio::time::timeout(patience, asked).await {
             Ok(Ok(Some(receipt))) => {
                 self.core.log_receipt(&receipt).await?;
                 Ok(Some(receipt.spent))

@@ -9,6 +9,8 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILED: u8 = 1;
 /// The command line or the configuration is wrong; nothing was tried.
 pub const EXIT_USAGE: u8 = 2;
+/// `weir pay` was ended by Ctrl-C.
+pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// Weir takes payments for a service, request by request, over payment channels (HTTP 402).
 #[derive(Debug, Parser)]
@@ -19,7 +21,9 @@ pub const EXIT_USAGE: u8 = 2;
     arg_required_else_help = true,
     max_term_width = 110
 )]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.")]
+#[command(
+    after_help = "Exit codes: 0 done, or nothing to do; 1 failed; 2 wrong usage or configuration; 130 pay was interrupted."
+)]
 pub struct Cli {
     /// What is asked.
     #[command(flatten)]

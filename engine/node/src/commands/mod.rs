@@ -12,7 +12,7 @@ pub mod serve;
 pub mod settle;
 pub mod target;
 
-use crate::cli::{Cli, Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, Global};
+use crate::cli::{Cli, Command, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Global};
 use crate::config::ConfigErrors;
 use crate::table::Output;
 use crate::{logging, table};
@@ -29,6 +29,8 @@ pub enum Failure {
     Usage(String),
     /// It was tried and failed.
     Failed(String),
+    /// Somebody ended it by Ctrl-C.
+    Interrupted,
 }
 
 impl Failure {
@@ -42,6 +44,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Usage(_) => EXIT_USAGE,
             Self::Failed(_) => EXIT_FAILED,
+            Self::Interrupted => EXIT_INTERRUPTED,
         }
     }
 }
@@ -51,6 +54,7 @@ impl Display for Failure {
         match self {
             Self::Config(errors) => write!(f, "{errors}"),
             Self::Usage(why) | Self::Failed(why) => f.write_str(why),
+            Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }
@@ -102,7 +106,7 @@ fn report(output: Output, failure: &Failure) {
     }
     let problems = match failure {
         Failure::Config(errors) => json!(errors),
-        Failure::Usage(_) | Failure::Failed(_) => json!([]),
+        Failure::Usage(_) | Failure::Failed(_) | Failure::Interrupted => json!([]),
     };
     output.json(&json!({ "error": failure.to_string(), "problems": problems }));
 }

@@ -2,13 +2,14 @@
 
 use super::{count, note};
 use crate::commands::channels::short;
+use crate::commands::payer::Again;
 use crate::table::Output;
-use alloy_primitives::hex;
+use alloy_primitives::{Address, hex};
 use core::time::Duration;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use weir_client::{ChannelRecord, CloseOutcome, Cost, PaidStream, Payer, Wait};
-use weir_core::ChannelId;
+use weir_core::{ChannelId, Cumulative};
 use weir_protocol::SessionReceipt;
 
 /// What a run has paid.
@@ -27,9 +28,33 @@ impl Bill {
         self.channel = answer.channel().or(self.channel);
     }
 
+    /// A request that was given up before its answer came: what it agreed to may have been charged.
+    pub(super) fn unanswered(before: &[ChannelRecord], payer: &Payer) -> Self {
+        let mut bill = Self::default();
+        for record in payer.channels() {
+            let old = before.iter().find(|old| old.channel == record.channel);
+            let agreed = old.map_or(Cumulative::ZERO, |old| old.agreed);
+            match record.agreed.since(agreed) {
+                Some(more) if !more.is_zero() => {
+                    bill.channel = Some(record.channel);
+                    bill.cost.uncertain = more;
+                }
+                _ => {}
+            }
+        }
+        bill
+    }
+
+    /// Both together.
+    pub(super) fn join(&mut self, other: Self) {
+        self.answers += other.answers;
+        self.cost = self.cost.and(other.cost);
+        self.channel = other.channel.or(self.channel);
+    }
+
     /// Tells people what the run has paid.
     pub(super) fn print(&self, payer: &Payer, output: Output) {
-        if output.json || self.answers == 0 {
+        if output.json || self.answers == 0 && self.cost == Cost::default() {
             return;
         }
         let known = payer.channels();
@@ -37,6 +62,7 @@ impl Bill {
         self.lines(record).iter().for_each(|line| note(line));
     }
 
+    /// One statement: what receipts say was charged, then what they said of earlier runs, then what none tells of yet.
     fn lines(&self, record: Option<&ChannelRecord>) -> Vec<String> {
         let Some(record) = record else {
             return vec!["nothing was charged".to_owned()];
@@ -47,27 +73,36 @@ impl Bill {
             earlier,
             uncertain,
         } = self.cost;
-        let answers = count(self.answers, "answer");
-        let what = if units == self.answers {
-            answers
-        } else {
-            format!("{} in {answers}", count(units, "unit"))
-        };
-        let mut lines = vec![format!(
-            "paid {charged} for {what} to {} · channel {} · {} of {} used",
+        let place = format!(
+            "to {} · channel {} · {} of {} used",
             record.terms.payee,
             short(&record.channel.to_string()),
             record.spent,
             record.deposit,
-        )];
+        );
+        let mut lines = Vec::new();
+        if !charged.is_zero() {
+            let answers = count(self.answers, "answer");
+            let what = if units == self.answers {
+                answers
+            } else {
+                format!("{} in {answers}", count(units, "unit"))
+            };
+            lines.push(format!("paid {charged} for {what} {place}"));
+        } else if uncertain.is_zero() {
+            lines.push("nothing was charged".to_owned());
+        } else {
+            lines.push(format!("no receipt tells of a payment {place}"));
+        }
         if !earlier.is_zero() {
             lines.push(format!(
                 "{earlier} more were charged for earlier requests whose answers were lost"
             ));
         }
         if !uncertain.is_zero() {
+            let more = if charged.is_zero() { "" } else { " more" };
             lines.push(format!(
-                "up to {uncertain} more may have been charged; the next receipt tells"
+                "up to {uncertain}{more} may have been charged; the next receipt tells"
             ));
         }
         lines
@@ -76,14 +111,15 @@ impl Bill {
 
 /// Tells people why a purchase takes longer.
 pub(super) fn tell_wait(wait: &Wait<'_>) {
-    // What comes again at once is not worth a line.
-    if wait.pause >= Duration::from_millis(500) {
-        note(&format!(
-            "{}; trying again in {}, for another {} at most (--max-wait)",
-            wait.why,
-            seconds(wait.pause),
-            seconds(wait.left),
-        ));
+    let (why, left) = (wait.why, seconds(wait.left));
+    match wait.pause {
+        None => note(&format!("{why}, which may take another {left}")),
+        // What comes again at once is not worth a line.
+        Some(pause) if pause < Duration::from_millis(500) => {}
+        Some(pause) => note(&format!(
+            "{why}; trying again in {}, for another {left} at most (--max-wait)",
+            seconds(pause),
+        )),
     }
 }
 
@@ -109,17 +145,22 @@ fn receipt_json(receipt: Option<&SessionReceipt>) -> Value {
 
 /// An answer for machines; `complete` is false when it broke off.
 pub(super) fn answer_json(answer: &PaidStream, body: &[u8], complete: bool) -> Value {
-    let parts = (answer.status(), answer.receipt());
+    let parts = (Some(answer.status()), answer.receipt());
     document(parts, answer.cost(), (body, complete))
 }
 
+/// What machines are told of a request that was given up before its answer came.
+pub(super) fn unanswered_json(bill: &Bill) -> Value {
+    document((None, None), bill.cost, (&[], false))
+}
+
 fn document(
-    (status, receipt): (StatusCode, Option<&SessionReceipt>),
+    (status, receipt): (Option<StatusCode>, Option<&SessionReceipt>),
     cost: Cost,
     (body, complete): (&[u8], bool),
 ) -> Value {
     let mut object = json!({
-        "status": status.as_u16(),
+        "status": status.map(|status| status.as_u16()),
         "complete": complete,
         "charged": cost.charged,
         "units": cost.units,
@@ -136,7 +177,7 @@ fn document(
 }
 
 /// What a close brought, for people and for machines.
-pub(in crate::commands) fn print_closed(closed: &CloseOutcome, output: Output) {
+pub(in crate::commands) fn print_closed(closed: &CloseOutcome, again: &Again, output: Output) {
     if output.json {
         return output.json(&json!({
             "closed": closed.channel.to_string(),
@@ -154,24 +195,26 @@ pub(in crate::commands) fn print_closed(closed: &CloseOutcome, output: Output) {
         closed.captured,
         closed.refunded,
         transaction.unwrap_or_default(),
-        credit_hint(closed.credited),
+        credit_hint(closed.credited, closed.token, again),
     ));
 }
 
 /// What to do about a refund that the token refused.
-pub(in crate::commands) const fn credit_hint(credited: bool) -> &'static str {
-    if credited {
-        "\nthe token refused the transfer, so the escrow keeps the refund for you; run: weir payer collect-refund"
-    } else {
-        ""
+pub(in crate::commands) fn credit_hint(credited: bool, token: Address, again: &Again) -> String {
+    if !credited {
+        return String::new();
     }
+    format!(
+        "\nthe token refused the transfer, so the escrow keeps the refund for you; run: {}",
+        again.payer(format_args!("collect-refund --token {token}")),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_primitives::{Address, B256};
-    use weir_core::{Amount, Cumulative, Terms};
+    use alloy_primitives::B256;
+    use weir_core::{Amount, Terms};
 
     fn receipt() -> SessionReceipt {
         SessionReceipt {
@@ -198,7 +241,11 @@ mod tests {
 
     #[test]
     fn an_answers_json_has_status_receipt_and_body() {
-        let text = document((StatusCode::OK, Some(&receipt())), cost(200, 2), (b"hello", true));
+        let text = document(
+            (Some(StatusCode::OK), Some(&receipt())),
+            cost(200, 2),
+            (b"hello", true),
+        );
         assert_eq!(text["status"], 200);
         assert_eq!((&text["charged"], &text["units"]), (&json!("200"), &json!(2)));
         assert_eq!(
@@ -206,7 +253,7 @@ mod tests {
             (&json!("hello"), &json!(true))
         );
         assert_eq!(text["receipt"]["spent"], "300");
-        let odd = document((StatusCode::OK, None), Cost::default(), (&[0xff], false));
+        let odd = document((Some(StatusCode::OK), None), Cost::default(), (&[0xff], false));
         assert_eq!(
             (&odd["body_hex"], &odd["complete"]),
             (&json!("0xff"), &json!(false))
@@ -249,6 +296,21 @@ mod tests {
             lines[2].starts_with("up to 40 more may have been charged"),
             "{lines:?}"
         );
+        // Nothing is said to be paid, or not to be charged, where nobody told.
+        let unknown = Cost {
+            uncertain: Amount::new(100),
+            ..Cost::default()
+        };
+        let lines = said(1, unknown);
+        assert!(
+            lines[0].starts_with("no receipt tells of a payment to 0x0202"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[1].starts_with("up to 100 may have been charged"),
+            "{lines:?}"
+        );
+        assert_eq!(said(1, Cost::default()), ["nothing was charged"]);
         assert_eq!(Bill::default().lines(None), ["nothing was charged"]);
     }
 }

@@ -20,7 +20,7 @@ pub struct LimitOptions {
     /// The highest price of one unit, in base units of the token
     #[arg(long, value_name = "N", value_parser = base_units)]
     pub max_price: Amount,
-    /// The most that one channel may hold
+    /// The most that this run locks in one channel; what an older one holds already may be used up all the same
     #[arg(long, value_name = "N", value_parser = base_units)]
     pub max_deposit: Amount,
     /// The most that one stream may cost; default: as --max-deposit

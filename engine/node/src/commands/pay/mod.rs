@@ -2,21 +2,23 @@
 
 mod bill;
 mod limits;
+mod run;
 
 pub(super) use bill::{credit_hint, print_closed};
 pub use limits::LimitOptions;
 
 use super::Failure;
-use super::payer::{Wallet, explain};
+use super::payer::Wallet;
 use crate::table::Output;
-use bill::{Bill, answer_json, refusal, tell_wait};
+use bill::{Bill, tell_wait};
 use core::str::FromStr;
 use core::time::Duration;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use run::{Interrupt, Request, Run};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use weir_client::{HttpOptions, PaidStream, StreamEvent};
+use weir_client::HttpOptions;
 
 /// How long a request is tried again unless the option says otherwise: a deposit may take minutes to become final.
 const WAIT_SECONDS_MAX: u64 = 180;
@@ -41,7 +43,8 @@ Examples:
 /// 1000000 is one unit of a token with 6 decimals.
 ///
 /// Nothing is paid outside the limits that the options set. The key comes from --key-file or from the environment's
-/// WEIR_PAYER_KEY.
+/// WEIR_PAYER_KEY. The RPC is asked only to open, top up and close channels. Ctrl-C ends a request, says what it cost as
+/// far as the server tells within seconds, and exits with 130.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Pay {
@@ -121,78 +124,35 @@ impl Pay {
         }
         let http = HttpOptions {
             wait_max: Duration::from_secs(self.max_wait),
-            on_wait: Some(tell_wait),
+            on_wait: (!output.json).then_some(tell_wait),
             ..HttpOptions::default()
         };
-        let payer = self.wallet.payer(self.limits.limits(), http).await?;
+        let run = Run {
+            payer: self.wallet.payer(self.limits.limits(), http).await?,
+            again: self.wallet.again(),
+            interrupt: Interrupt::listen(),
+            output,
+        };
+        let request = Request {
+            method,
+            url: &self.url,
+            headers,
+            body: body.unwrap_or_default(),
+        };
         let mut bill = Bill::default();
-        let mut refused = None;
+        let mut done = Ok(());
         for _ in 0..self.repeat {
-            let body = body.clone().unwrap_or_default();
-            let sent = payer.stream_request(method.clone(), &self.url, headers.clone(), body);
-            let done = match sent.await {
-                Ok(mut answer) => {
-                    let received = self.receive(&mut answer, output).await;
-                    bill.add(&answer);
-                    received.map(|()| answer.status())
-                }
-                Err(error) => Err(error),
-            };
-            match done {
-                Ok(status) if status.is_success() => {}
-                Ok(status) => {
-                    refused = Some(status);
-                    break;
-                }
-                Err(error) => {
-                    bill.print(&payer, output);
-                    return Err(explain(error));
-                }
+            done = run.buy(&request, &mut bill, self.repeat > 1).await;
+            if done.is_err() {
+                break;
             }
         }
-        bill.print(&payer, output);
-        if self.close && bill.channel.is_some() {
-            let closed = payer.close(&self.url).await.map_err(explain)?;
-            print_closed(&closed, output);
+        bill.print(&run.payer, output);
+        if self.close && bill.channel.is_some() && !matches!(done, Err(Failure::Interrupted)) {
+            done = run.close(&self.url).await.and(done);
         }
-        match refused {
-            None => Ok(()),
-            Some(status) => Err(Failure::failed(refusal(status))),
-        }
+        done
     }
-
-    /// Reads an answer and prints it: for people each event of a stream as it comes, for machines all of it at once,
-    /// also what came before it broke off.
-    async fn receive(&self, answer: &mut PaidStream, output: Output) -> Result<(), weir_client::Error> {
-        let mut body = Vec::new();
-        let received = if answer.is_events() {
-            events(answer, output, &mut body).await
-        } else {
-            answer.body().await.map(|whole| body = whole)
-        };
-        if output.json {
-            output.json(&answer_json(answer, &body, received.is_ok()));
-        } else if !answer.is_events() {
-            print_body(&body, self.repeat > 1);
-        }
-        received
-    }
-}
-
-/// Reads a stream of events: into `body` for machines, and onto the screen for people.
-async fn events(
-    answer: &mut PaidStream,
-    output: Output,
-    body: &mut Vec<u8>,
-) -> Result<(), weir_client::Error> {
-    while let Some(event) = answer.next().await {
-        match event? {
-            StreamEvent::Message(event) if output.json => body.extend(event.bytes()),
-            StreamEvent::Message(event) => print_body(event.bytes(), false),
-            StreamEvent::Authorised(_) | StreamEvent::Receipt(_) => {}
-        }
-    }
-    Ok(())
 }
 
 fn read_body(body: Option<&str>) -> Result<Option<Vec<u8>>, Failure> {

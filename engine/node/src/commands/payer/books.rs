@@ -126,10 +126,12 @@ pub(super) fn when(unix_seconds: u64) -> String {
         left if left < 3600 => format!("in {} min {} s", left / 60, left % 60),
         left => format!("in {} h {} min", left / 3600, left % 3600 / 60),
     };
-    match timestamp::write(UnixSeconds(unix_seconds)) {
-        Ok(date) => format!("from {date} on ({left})"),
-        Err(_) => left,
-    }
+    format!("from {} on ({left})", date(unix_seconds))
+}
+
+/// A moment in UTC.
+pub(super) fn date(unix_seconds: u64) -> String {
+    timestamp::write(UnixSeconds(unix_seconds)).unwrap_or_else(|_| unix_seconds.to_string())
 }
 
 #[cfg(test)]

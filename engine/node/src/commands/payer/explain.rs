@@ -1,59 +1,125 @@
 //! What a no of the library means at the command line, and what to do about it.
 
 use crate::commands::Failure;
+use core::fmt::{self, Display, Write};
 use weir_client::{Error, LimitExceeded, StateError};
 
-/// Says what a no of the library means at the command line, and what to do about it.
-pub(in crate::commands) fn explain(error: Error) -> Failure {
-    let next = match &error {
-        Error::Limit(LimitExceeded::Price { .. }) => "raise --max-price if it is worth that",
-        Error::Limit(LimitExceeded::Deposit { .. }) => {
-            "raise --max-deposit, or close the channel and start a new one"
+/// The options that the next command has to repeat, so that it can be copied as it is printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Again(String);
+
+impl Again {
+    /// Adds an option and its value, quoted where a shell would read it otherwise.
+    pub(super) fn push(&mut self, option: &str, value: &impl Display) {
+        let value = value.to_string();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+        let _ = if !value.is_empty() && value.chars().all(plain) {
+            write!(self.0, " {option} {value}")
+        } else {
+            write!(self.0, " {option} '{}'", value.replace('\'', "'\\''"))
+        };
+    }
+
+    /// `weir payer` with these words and the options.
+    pub(in crate::commands) fn payer(&self, words: impl Display) -> String {
+        format!("weir payer {words}{self}")
+    }
+
+    /// Says what a no of the library means at the command line, and what to do about it.
+    pub(in crate::commands) fn explain(&self, error: Error) -> Failure {
+        // What a broken answer cost stands in the bill.
+        let said = match &error {
+            Error::Cut { events, why, .. } => format!("the answer broke off{}: {why}", after(*events)),
+            error => error.to_string(),
+        };
+        match self.next(&error) {
+            Some(next) => Failure::failed(format_args!("{said}; {next}")),
+            None => Failure::failed(said),
         }
-        Error::Limit(LimitExceeded::Stream { .. }) => "raise --max-stream if it is worth that",
-        Error::Limit(LimitExceeded::Total { .. }) => "raise --max-total, or go on in another run",
-        Error::Limit(LimitExceeded::Ahead { .. }) => {
-            "allow it with --max-ahead if you trust the server with that much"
-        }
-        Error::Limit(LimitExceeded::Escrow { .. }) => "name it with --escrow if you trust its code",
-        Error::Limit(LimitExceeded::Recipient { .. }) => "name it with --recipient if it is the right one",
-        Error::Limit(LimitExceeded::Token { .. }) => "name it with --token if you pay with it",
-        Error::Limit(LimitExceeded::Chain { .. }) => "name an RPC of that chain with --rpc-url",
-        Error::Insecure(_) => "or allow it with --insecure-http",
-        Error::State(StateError::InUse(_)) => {
-            "wait until it ends; two runs at once need two keys, because both would sign on the same channels"
-        }
-        Error::ChannelGone(_) => {
-            "unless it is closed already, end it with `weir payer close URL`, or without the server with `weir payer \
-             request-close` and, after the grace period, `weir payer withdraw`; then a new one can be opened"
-        }
-        Error::Stopped(_) => {
-            "look at it with `weir payer channels`, and take back what is left with `weir payer request-close` and \
-             `weir payer withdraw`"
-        }
-        Error::NotReady { ready_at: 0 } => "no close was asked for: run `weir payer request-close` first",
-        Error::NotReady { .. } => "wait until then",
-        Error::NoChannel => {
-            "`weir payer channels` lists the books' channels; for one that they have lost, name its escrow with --escrow"
-        }
-        Error::OutcomeUnknown | Error::Cut { .. } => {
-            "run it again to go on; the next receipt says what was charged"
-        }
-        Error::NotSeen => "run it again later, or wait longer with --max-wait",
-        Error::Balance { .. } => "send tokens there",
-        _ => return Failure::failed(error),
-    };
-    match &error {
-        Error::NotReady { ready_at: 0 } => Failure::failed(next),
-        _ => Failure::failed(format_args!("{error}; {next}")),
+    }
+
+    fn next(&self, error: &Error) -> Option<String> {
+        let next = match error {
+            Error::Limit(why) => limit(why)?,
+            Error::Insecure(_) => "or allow it with --insecure-http",
+            Error::State(StateError::InUse(_)) => {
+                "wait until it ends; two runs at once need two keys, because both would sign on the same channels"
+            }
+            Error::ChannelGone(_) => "run it again: where nothing is in the way, a new one is opened",
+            Error::Forgotten(id) => {
+                return Some(format!(
+                    "wait if you or the seller just closed it; else ask the escrow yourself: `{}`. Paying works at \
+                     once after that, on a new channel, and when the grace period is over the rest of this one comes \
+                     back by `{}`",
+                    self.payer(format_args!("request-close {id}")),
+                    self.payer(format_args!("withdraw {id}")),
+                ));
+            }
+            Error::Stopped(id) => {
+                return Some(format!(
+                    "it gets no new channel before this one is over: ask the escrow by `{}`, and take back the rest \
+                     when the grace period is over by `{}`",
+                    self.payer(format_args!("request-close {id}")),
+                    self.payer(format_args!("withdraw {id}")),
+                ));
+            }
+            Error::NotReady { ready_at: 0 } => {
+                return Some(format!(
+                    "no close was asked for: run `{}` first",
+                    self.payer("request-close ID")
+                ));
+            }
+            Error::NotReady { .. } => "wait until then",
+            Error::NoChannel => {
+                return Some(format!(
+                    "`{}` lists the books' channels; for one that they have lost, name its escrow with --escrow",
+                    self.payer("channels"),
+                ));
+            }
+            Error::OutcomeUnknown | Error::Cut { .. } => {
+                "run it again to go on; the next receipt says what was charged"
+            }
+            Error::NotSeen => "run it again later, or wait longer with --max-wait",
+            Error::Balance { .. } => "send tokens there",
+            _ => return None,
+        };
+        Some(next.to_owned())
+    }
+}
+
+impl Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+const fn limit(why: &LimitExceeded) -> Option<&'static str> {
+    Some(match why {
+        LimitExceeded::Price { .. } => "raise --max-price if it is worth that",
+        LimitExceeded::Deposit { .. } => "raise --max-deposit, or close the channel and start a new one",
+        LimitExceeded::Stream { .. } => "raise --max-stream if it is worth that",
+        LimitExceeded::Total { .. } => "raise --max-total, or go on in another run",
+        LimitExceeded::Ahead { .. } => "allow it with --max-ahead if you trust the server with that much",
+        LimitExceeded::Escrow { .. } => "name it with --escrow if you trust its code",
+        LimitExceeded::Recipient { .. } => "name it with --recipient if it is the right one",
+        LimitExceeded::Token { .. } => "name it with --token if you pay with it",
+        LimitExceeded::Chain { .. } => "name an RPC of that chain with --rpc-url",
+        _ => return None,
+    })
+}
+
+fn after(events: u64) -> String {
+    match events {
+        0 => String::new(),
+        some => format!(" after {}", crate::commands::pay::count(some, "event")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_primitives::Address;
-    use weir_core::Amount;
+    use alloy_primitives::{Address, B256};
+    use weir_core::{Amount, ChannelId};
 
     #[test]
     fn every_refusal_by_the_limits_names_the_option_that_changes_it() {
@@ -70,13 +136,27 @@ mod tests {
             (LimitExceeded::Token { offered: stranger }, "--token"),
             (LimitExceeded::Chain { offered: 1 }, "--rpc-url"),
         ] {
-            let said = explain(Error::Limit(why)).to_string();
+            let said = Again::default().explain(Error::Limit(why)).to_string();
             assert!(said.contains(option) && said.contains(&why.to_string()), "{said}");
         }
-        let said = explain(Error::NotReady { ready_at: 0 }).to_string();
-        assert!(
-            said.contains("request-close") && !said.contains("from 0"),
-            "{said}"
-        );
+    }
+
+    #[test]
+    fn the_next_command_repeats_the_options_that_were_given_and_the_whole_id() {
+        let mut again = Again::default();
+        again.push("--key-file", &"/home/me/a key");
+        again.push("--rpc-url", &"http://127.0.0.1:8545");
+        let id = ChannelId(B256::repeat_byte(7));
+        let options = "--key-file '/home/me/a key' --rpc-url http://127.0.0.1:8545";
+        for error in [Error::Forgotten(id), Error::Stopped(id)] {
+            let said = again.explain(error).to_string();
+            for what in ["request-close", "withdraw"] {
+                let command = format!("`weir payer {what} {id} {options}`");
+                assert!(said.contains(&command), "{command} is not in {said}");
+            }
+        }
+        let mut odd = Again::default();
+        odd.push("--state-dir", &"it's; rm -rf $HOME");
+        assert_eq!(odd.to_string(), r" --state-dir 'it'\''s; rm -rf $HOME'");
     }
 }

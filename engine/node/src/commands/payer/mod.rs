@@ -4,7 +4,7 @@ mod books;
 mod explain;
 mod wallet;
 
-pub(super) use explain::explain;
+pub use explain::Again;
 pub use wallet::{KEY_VARIABLE, RPC_VARIABLE, Wallet};
 
 use super::Failure;
@@ -12,10 +12,10 @@ use super::channels::{pick, short};
 use super::pay::{credit_hint, print_closed};
 use crate::table::Output;
 use alloy_primitives::Address;
-use books::{found_json, print_books, print_found, when};
-use serde_json::json;
+use books::{date, found_json, print_books, print_found, when};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use weir_client::{AllowedEscrow, ChannelRecord, HttpOptions, Limits, Payer as Handle};
+use weir_client::{AllowedEscrow, ChannelRecord, Error, FoundChannel, HttpOptions, Limits, Payer as Handle};
 use weir_core::{Amount, ChannelId};
 
 const EXAMPLES: &str = "\
@@ -63,7 +63,7 @@ pub enum What {
         #[arg(value_name = "ID", required = true)]
         channels: Vec<String>,
     },
-    /// Take back what is left of channels whose grace period is over
+    /// Take back what is left of channels whose grace period is over; of one that is closed already, say where it went
     Withdraw {
         /// The channels; the beginning of an id is enough for those of the books
         #[arg(value_name = "ID", required = true)]
@@ -74,7 +74,7 @@ pub enum What {
         /// The block to begin with; the block of the escrow's deployment finds everything
         #[arg(long, value_name = "N", default_value_t = 0)]
         from_block: u64,
-        /// Ask the escrow to close every open channel that the books don't know
+        /// Ask the escrow to close every open channel that the books don't know; those of the books stay open
         #[arg(long)]
         request_close: bool,
     },
@@ -108,26 +108,35 @@ impl Payer {
             ));
         }
         let limits = exit_limits(&books, &self.escrows);
-        let payer = self.wallet.payer(limits, HttpOptions::default()).await?;
+        let mut again = self.wallet.again();
+        for escrow in &self.escrows {
+            again.push("--escrow", escrow);
+        }
+        let leaving = Leaving {
+            payer: self.wallet.payer(limits, HttpOptions::default()).await?,
+            again,
+            output,
+        };
         match &self.what {
             What::Channels => {}
-            What::Close { url } => print_closed(&payer.close(url).await.map_err(explain)?, output),
+            What::Close { url } => leaving.close(url).await?,
             What::RequestClose { channels } => {
                 for id in find(&books, channels)? {
-                    request_close(&payer, id, output).await?;
+                    leaving.request_close(id).await?;
                 }
             }
             What::Withdraw { channels } => {
                 for id in find(&books, channels)? {
-                    withdraw(&payer, id, output).await?;
+                    leaving.withdraw(id).await?;
                 }
             }
             What::Recover {
                 from_block,
                 request_close,
-            } => recover(&payer, *from_block, *request_close, output).await?,
+            } => leaving.recover(*from_block, *request_close).await?,
             What::CollectRefund { token, to } => {
-                collect(&payer, &books, &self.escrows, (*token, *to), output).await?;
+                let escrows = refund_escrows(&books, &self.escrows, *token);
+                leaving.collect(escrows, *token, *to).await?;
             }
         }
         Ok(())
@@ -158,88 +167,167 @@ fn find(books: &[ChannelRecord], wanted: &[String]) -> Result<Vec<ChannelId>, Fa
     wanted.iter().map(|text| pick(&known, text)).collect()
 }
 
-async fn request_close(payer: &Handle, id: ChannelId, output: Output) -> Result<(), Failure> {
-    let request = payer.request_close(id).await.map_err(explain)?;
-    if output.json {
-        output.json(&json!({ "channel": id.to_string(), "ready_at": request.ready_at }));
-        return Ok(());
+/// The escrows in which refunds of a token may wait: those that were named, or those of the books.
+fn refund_escrows(books: &[ChannelRecord], named: &[Address], token: Address) -> BTreeSet<Address> {
+    let booked = books.iter().filter(|record| record.terms.token == token);
+    match named {
+        [] => booked.map(|record| record.escrow).collect(),
+        named => named.iter().copied().collect(),
     }
-    output.text(&format!(
-        "the escrow was asked to close {}; {}, run: weir payer withdraw {0}",
-        // The whole id: the books may not know it.
-        id,
-        when(request.ready_at),
-    ));
-    Ok(())
 }
 
-async fn withdraw(payer: &Handle, id: ChannelId, output: Output) -> Result<(), Failure> {
-    let done = payer.withdraw(id).await.map_err(explain)?;
-    if output.json {
-        output.json(&json!({
+/// A payer on its way out, and how it is told.
+struct Leaving {
+    payer: Handle,
+    again: Again,
+    output: Output,
+}
+
+impl Leaving {
+    fn explain(&self, error: Error) -> Failure {
+        self.again.explain(error)
+    }
+
+    async fn close(&self, url: &str) -> Result<(), Failure> {
+        let closed = self.payer.close(url).await;
+        print_closed(
+            &closed.map_err(|error| self.explain(error))?,
+            &self.again,
+            self.output,
+        );
+        Ok(())
+    }
+
+    async fn request_close(&self, id: ChannelId) -> Result<(), Failure> {
+        let asked = match self.payer.request_close(id).await {
+            Ok(asked) => asked,
+            Err(closed @ Error::AlreadyClosed { .. }) => {
+                self.tell(&json!({ "channel": id.to_string(), "closed": true }), || {
+                    closed.to_string()
+                });
+                return Ok(());
+            }
+            Err(error) => return Err(self.explain(error)),
+        };
+        let document = json!({
+            "channel": id.to_string(),
+            "requested_at": asked.requested_at,
+            "ready_at": asked.ready_at,
+            "stood_already": asked.stood,
+        });
+        self.tell(&document, || {
+            let asking = match asked.stood {
+                true => format!("was already asked to close {id} at {}", date(asked.requested_at)),
+                false => format!("was asked to close {id}"),
+            };
+            format!(
+                "the escrow {asking}; {}, run: {}",
+                when(asked.ready_at),
+                self.again.payer(format_args!("withdraw {id}")),
+            )
+        });
+        Ok(())
+    }
+
+    async fn withdraw(&self, id: ChannelId) -> Result<(), Failure> {
+        let done = match self.payer.withdraw(id).await {
+            Ok(done) => done,
+            Err(Error::NotReady { ready_at: 0 }) => {
+                return Err(Failure::failed(format_args!(
+                    "no close of {id} was asked for: run `{}` first",
+                    self.again.payer(format_args!("request-close {id}")),
+                )));
+            }
+            Err(error) => return Err(self.explain(error)),
+        };
+        let document = json!({
             "channel": id.to_string(),
             "settled": done.settled,
             "refunded": done.refunded,
             "credited": done.credited,
             "tx_hash": done.tx_hash,
-        }));
-        return Ok(());
+        });
+        self.tell(&document, || {
+            let (settled, refunded) = (done.settled, done.refunded);
+            let told = match done.tx_hash {
+                Some(hash) => format!(
+                    "{refunded} of {} came back; the server had got {settled} · transaction {hash}",
+                    short(&id.to_string()),
+                ),
+                None => format!(
+                    "{} was closed already; the server had got {settled}, and {refunded} came back then",
+                    short(&id.to_string()),
+                ),
+            };
+            told + &credit_hint(done.credited, done.token, &self.again)
+        });
+        Ok(())
     }
-    output.text(&format!(
-        "{} of {} came back; the server had got {} · transaction {}{}",
-        done.refunded,
-        short(&id.to_string()),
-        done.settled,
-        done.tx_hash,
-        credit_hint(done.credited),
-    ));
-    Ok(())
-}
 
-async fn recover(payer: &Handle, from_block: u64, close: bool, output: Output) -> Result<(), Failure> {
-    let found = payer.recover(from_block).await.map_err(explain)?;
-    if output.json && !close {
-        output.json(&found.iter().map(found_json).collect::<Vec<_>>());
-        return Ok(());
-    }
-    if !output.json {
-        print_found(&found, output);
-    }
-    if close {
-        let lost = found
+    async fn recover(&self, from_block: u64, close: bool) -> Result<(), Failure> {
+        let found = self.payer.recover(from_block).await;
+        let found = found.map_err(|error| self.explain(error))?;
+        if self.output.json && !close {
+            self.output
+                .json(&found.iter().map(found_json).collect::<Vec<_>>());
+            return Ok(());
+        }
+        if !self.output.json {
+            print_found(&found, self.output);
+        }
+        let open = found
             .iter()
-            .filter(|channel| !channel.in_books && !channel.state.finalized && channel.ready_at.is_none());
-        for channel in lost {
-            request_close(payer, channel.channel, output).await?;
+            .filter(|channel| !channel.state.finalized && channel.ready_at.is_none());
+        let (booked, lost): (Vec<_>, Vec<_>) = open.partition(|channel| channel.in_books);
+        if close {
+            for channel in lost {
+                self.request_close(channel.channel).await?;
+            }
+            self.tell_booked(&booked);
         }
+        Ok(())
     }
-    Ok(())
-}
 
-async fn collect(
-    payer: &Handle,
-    books: &[ChannelRecord],
-    escrows: &[Address],
-    (token, to): (Address, Option<Address>),
-    output: Output,
-) -> Result<(), Failure> {
-    let booked = books.iter().filter(|record| record.terms.token == token);
-    let all: BTreeSet<Address> = match escrows {
-        [] => booked.map(|record| record.escrow).collect(),
-        named => named.iter().copied().collect(),
-    };
-    let to = to.unwrap_or(payer.address());
-    for escrow in all {
-        let hash = payer.withdraw_refund(escrow, token, to).await.map_err(explain)?;
-        if output.json {
-            output.json(&json!({ "escrow": escrow, "token": token, "to": to, "tx_hash": hash }));
-        } else {
-            output.text(&format!(
-                "the refunds in {escrow} went to {to} · transaction {hash}"
-            ));
+    /// Open channels of the books are in use: only a person knows which of their sellers are gone.
+    fn tell_booked(&self, booked: &[&FoundChannel]) {
+        for channel in booked {
+            let id = channel.channel;
+            let document = json!({ "channel": id.to_string(), "in_books": true, "left_open": true });
+            self.tell(&document, || {
+                format!(
+                    "{} is in the books and stays open; if its seller is gone, run: {}",
+                    short(&id.to_string()),
+                    self.again.payer(format_args!("request-close {id}")),
+                )
+            });
         }
     }
-    Ok(())
+
+    async fn collect(
+        &self,
+        escrows: BTreeSet<Address>,
+        token: Address,
+        to: Option<Address>,
+    ) -> Result<(), Failure> {
+        let to = to.unwrap_or(self.payer.address());
+        for escrow in escrows {
+            let sent = self.payer.withdraw_refund(escrow, token, to).await;
+            let hash = sent.map_err(|error| self.explain(error))?;
+            let document = json!({ "escrow": escrow, "token": token, "to": to, "tx_hash": hash });
+            self.tell(&document, || {
+                format!("the refunds in {escrow} went to {to} · transaction {hash}")
+            });
+        }
+        Ok(())
+    }
+
+    /// Prints a document for machines, or the text for people.
+    fn tell(&self, document: &Value, text: impl FnOnce() -> String) {
+        match self.output.json {
+            true => self.output.json(document),
+            false => self.output.text(&text()),
+        }
+    }
 }
 
 #[cfg(test)]

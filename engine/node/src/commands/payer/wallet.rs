@@ -1,12 +1,12 @@
 //! Whose channels, on which chain: the options, and the payer that they make.
 
-use super::explain;
+use super::explain::Again;
 use crate::commands::Failure;
 use crate::config::RpcUrl;
 use crate::keys::SecretKey;
 use std::path::PathBuf;
 use weir_client::state::StateDir;
-use weir_client::{ChannelRecord, HttpOptions, Limits, Payer as Handle};
+use weir_client::{ChannelRecord, HttpOptions, Limits, Payer as Handle, StateError};
 
 /// The environment variable that holds the payer's key when no file is named.
 pub const KEY_VARIABLE: &str = "WEIR_PAYER_KEY";
@@ -71,10 +71,25 @@ impl Wallet {
             })
     }
 
+    /// These options, for the next command that somebody is told to run. No key and no secret of a URL is in it.
+    pub fn again(&self) -> Again {
+        let mut again = Again::default();
+        if let Some(file) = &self.key_file {
+            again.push("--key-file", &file.display());
+        }
+        if let Some(directory) = &self.state_dir {
+            again.push("--state-dir", &directory.display());
+        }
+        if let Some(url) = &self.rpc_url {
+            again.push("--rpc-url", url);
+        }
+        again
+    }
+
     /// The payer, under these limits.
     ///
     /// # Errors
-    /// The key, the chain or the state directory can't be used.
+    /// The key or the state directory can't be used. The chain is not asked yet.
     pub async fn payer(&self, limits: Limits, http: HttpOptions) -> Result<Handle, Failure> {
         let (key, rpc_url, state_dir) = (self.key()?, self.rpc_url()?, self.state_dir()?);
         let http = HttpOptions {
@@ -89,14 +104,17 @@ impl Wallet {
             http,
         )
         .await;
-        payer.and_then(Handle::keeping_receipts).map_err(explain)
+        let again = self.again();
+        payer
+            .and_then(Handle::keeping_receipts)
+            .map_err(|error| again.explain(error))
     }
 
     /// What the books hold, read under their lock; the chain is not asked.
     pub(super) fn books(&self) -> Result<Vec<ChannelRecord>, Failure> {
-        let state = StateDir::take(&self.state_dir()?, self.key()?.address())
-            .map_err(|error| explain(error.into()))?;
-        let mut records = state.load().map_err(|error| explain(error.into()))?;
+        let explain = |error: StateError| self.again().explain(error.into());
+        let state = StateDir::take(&self.state_dir()?, self.key()?.address()).map_err(explain)?;
+        let mut records = state.load().map_err(explain)?;
         records.sort_by_key(|record| record.channel);
         Ok(records)
     }
