@@ -56,6 +56,19 @@ contract WeirdTokensTest is EscrowTest {
         openWeird();
     }
 
+    /// @dev What the token says instead of a balance is passed on; too little is no balance.
+    function test_E3_aTokenThatHidesTheBalanceIsRefused() public {
+        bytes memory asked = abi.encodeCall(weird.balanceOf, (address(escrow)));
+        vm.mockCallRevert(address(weird), asked, "hidden");
+        vm.expectRevert(bytes("hidden"));
+        openWeird();
+        vm.mockCall(address(weird), asked, new bytes(31));
+        vm.expectRevert(new bytes(31));
+        openWeird();
+        vm.clearMockedCalls();
+        openWeird();
+    }
+
     function test_E3_returnsNothingIsServed() public {
         weird.setMood(WeirdToken.Mood.ReturnsNothing);
         bytes32 id = openWeird();
