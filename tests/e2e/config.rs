@@ -8,10 +8,11 @@ use std::time::Duration;
 use weir_node::dev::accounts::account;
 
 /// Runs `weir check-config`: its exit code, standard output and standard error.
-fn check(file: &Path) -> (Option<i32>, String, String) {
+fn check(file: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let ran = Command::new(weir())
         .args(["check-config", "--config"])
         .arg(file)
+        .args(more)
         .env_remove("WEIR_PAYEE_KEY")
         .stdin(Stdio::null())
         .output()
@@ -39,7 +40,7 @@ fn warnings_stand_right_above_the_verdict() {
         .save(&folder.path().join("payee-key"))
         .unwrap();
     std::fs::write(&file, sample("[[route]]\npath = \"/a\"\nprice = \"1\"\n")).unwrap();
-    let (code, out, err) = check(&file);
+    let (code, out, err) = check(&file, &[]);
     assert_eq!(code, Some(0), "{out} {err}");
     assert_eq!(err, format!("{} is valid\n", file.display()));
     let payee = account(1).unwrap().address().to_string();
@@ -50,7 +51,7 @@ fn warnings_stand_right_above_the_verdict() {
 
     let doubtful = "[[route]]\npath = \"/a/{id}\"\nprice = \"1\"\n[[route]]\npath = \"/s\"\nprice = \"1\"\nmeter = \"event\"\n";
     std::fs::write(&file, sample(doubtful)).unwrap();
-    let (code, out, err) = check(&file);
+    let (code, out, err) = check(&file, &[]);
     assert_eq!(code, Some(0), "{out} {err}");
     let lines: Vec<&str> = err.lines().collect();
     let [first, second, verdict] = lines.as_slice() else {
@@ -72,7 +73,7 @@ fn a_missing_key_file_is_named_with_the_key_that_names_it_and_how_to_make_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weir.toml");
     std::fs::write(&file, sample("[[route]]\npath = \"/a\"\nprice = \"1\"\n")).unwrap();
-    let (code, out, err) = check(&file);
+    let (code, out, err) = check(&file, &[]);
     assert_eq!(code, Some(2), "{out} {err}");
     let key = folder.path().join("payee-key");
     let how = format!("openssl rand -hex 32 > {}", key.display());
@@ -83,25 +84,46 @@ fn a_missing_key_file_is_named_with_the_key_that_names_it_and_how_to_make_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deposit_above_the_escrows_cap_is_warned_of_at_the_start() {
+async fn a_deposit_above_the_escrows_cap_is_warned_of() {
     let world = World::start(0).await;
-    let daemon = Daemon::start(&world.config(&Settings {
+    let config = world.config(&Settings {
         routes: "[[route]]\npath = \"/v1/dear\"\nprice = \"1\"\nsuggested_deposit = \"1000000001\"\n",
         ..world.settings("dear")
-    }))
-    .await;
-    let log = daemon.log();
-    let warned: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains("suggested_deposit"))
-        .collect();
-    let [warned] = warned.as_slice() else {
-        panic!("{log}");
-    };
+    });
+    let said = "route[0].suggested_deposit: 1000000001 is above 1000000000, ";
+    let (code, out, err) = check(&config, &["--rpc"]);
+    assert_eq!(code, Some(0), "{out} {err}");
     assert!(
-        warned.contains("route[0].suggested_deposit = 1000000001") && warned.contains("1000000000,"),
-        "{log}"
+        err.contains(said) && err.ends_with("is valid, 1 warning\n"),
+        "{err}"
     );
+    let daemon = Daemon::start(&config).await;
+    let log = daemon.log();
+    assert_eq!(log.matches(said).count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_is_not_the_one_configured_is_told_without_a_daemon() {
+    let world = World::start(0).await;
+    let config = world.config(&world.settings("asked"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    let escrow = world.deployed.escrow.to_string();
+    let nobody = world.payee.address().to_string();
+    let token = world.deployed.tokens[0].token.to_string();
+    for (from, to, said) in [
+        (&*escrow, &*nobody, "no contract at"),
+        (&*token, &*nobody, "does not serve token"),
+        ("chain_id = 31337", "chain_id = 1", "is on chain 31337"),
+    ] {
+        let other = text.replace(from, to);
+        assert_ne!(text, other, "{from}");
+        std::fs::write(&config, other).unwrap();
+        let (code, _, err) = check(&config, &[]);
+        assert_eq!(code, Some(0), "{err}");
+        let (code, out, err) = check(&config, &["--rpc"]);
+        assert_eq!(code, Some(1), "{out} {err}");
+        assert!(err.contains(said), "{err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,36 +2,46 @@
 
 use super::Failure;
 use super::pay::{count, note};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Problem};
 use crate::table::Output;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use weir_chain::{Escrow, Rpc};
 
 const EXAMPLES: &str = "\
 Examples:
   weir check-config
+  weir check-config --rpc
   weir check-config --config /etc/weir/weir.toml --json";
 
 /// Check a configuration and print what is in force
 ///
 /// Reads the file, checks every key and the files that it names, and prints the configuration with
-/// all defaults filled in. Nothing is started, written or sent, and no secret is printed.
+/// all defaults filled in. Nothing is started, written or sent, and no secret is printed. With --rpc, the chain is asked
+/// besides whether it, the escrow and the token are those configured, and whether the suggested deposits fit the escrow.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct CheckConfig {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = config::FILE)]
     pub config: PathBuf,
+    /// Ask the chain too
+    #[arg(long)]
+    pub rpc: bool,
 }
 
 impl CheckConfig {
     /// Runs the command.
     ///
     /// # Errors
-    /// All that is wrong with the configuration.
-    pub fn run(self, output: Output) -> Result<(), Failure> {
-        let config = Config::read(&self.config)?;
+    /// All that is wrong with the configuration, or the first thing that the chain has otherwise.
+    pub async fn run(self, output: Output) -> Result<(), Failure> {
+        let mut config = Config::read(&self.config)?;
         let recipient = config.check_files()?.address();
+        if self.rpc {
+            let found = ask_chain(&config).await?;
+            config.warnings.extend(found);
+        }
         if output.json {
             let warnings = &config.warnings;
             output.json(&json!({ "recipient": recipient, "config": config, "warnings": warnings }));
@@ -49,6 +59,18 @@ impl CheckConfig {
         note(&verdict(&self.config, config.warnings.len()));
         Ok(())
     }
+}
+
+/// Looks whether the chain is the one configured. Gives what is probably not meant.
+async fn ask_chain(config: &Config) -> Result<Vec<Problem>, Failure> {
+    let chain = &config.chain;
+    let rpc = Rpc::new(chain.rpc_url.expose().as_str()).map_err(Failure::failed)?;
+    let id = rpc.chain_id().await.map_err(Failure::failed)?;
+    config.must_be_chain(id).map_err(Failure::failed)?;
+    let escrow = Escrow::over(rpc, chain.escrow, &chain.domain_name).await;
+    let escrow = escrow.map_err(Failure::failed)?;
+    let most = escrow.max_deposit(chain.token).await.map_err(Failure::failed)?;
+    Ok(config.deposits_above(most))
 }
 
 fn verdict(file: &Path, warnings: usize) -> String {

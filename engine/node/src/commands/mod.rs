@@ -73,7 +73,7 @@ pub fn run(cli: Cli) -> ExitCode {
     logging::start(verbose, json);
     let output = Output { json };
     let done = match cli.command {
-        Command::CheckConfig(command) => command.run(output),
+        Command::CheckConfig(command) => block_on(command.run(output)),
         Command::Dev(command) => block_on(command.run(output)),
         Command::Serve(command) => block_on(command.run(output)),
         Command::Deploy(command) => block_on(command.run(output)),

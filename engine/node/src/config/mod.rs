@@ -202,14 +202,38 @@ pub struct Paid {
 }
 
 impl Config {
-    /// The keys of routes that suggest a deposit above this, each with its value.
-    pub fn deposits_above(&self, most: Cumulative) -> impl Iterator<Item = (String, Cumulative)> {
+    /// A warning for each route that suggests a deposit above `most`, which is what the escrow lets one channel hold.
+    pub fn deposits_above(&self, most: Cumulative) -> Vec<Problem> {
         let suggested = |(at, route): (usize, &Route)| match &route.price {
-            Price::Paid(paid) => Some((format!("route[{at}].suggested_deposit"), paid.suggested_deposit?)),
+            Price::Paid(paid) => Some((at, paid.suggested_deposit?)),
             Price::Free { .. } => None,
         };
         let suggestions = self.routes.iter().enumerate().filter_map(suggested);
-        suggestions.filter(move |(_, deposit)| *deposit > most)
+        let warning = |(at, deposit): (usize, Cumulative)| Problem {
+            file: self.file.clone(),
+            line: None,
+            key: format!("route[{at}].suggested_deposit"),
+            reason: format!(
+                "{deposit} is above {most}, the most that one channel may hold in this escrow: the open of a payer who \
+                 locks what is suggested fails"
+            ),
+        };
+        let above = suggestions.filter(|(_, deposit)| *deposit > most);
+        above.map(warning).collect()
+    }
+
+    /// Whether this is the chain that is configured, where one is.
+    ///
+    /// # Errors
+    /// How they differ.
+    pub fn must_be_chain(&self, found: u64) -> Result<(), String> {
+        match self.chain.chain_id {
+            Some(expected) if expected != found => Err(format!(
+                "chain.chain_id = {expected}, but the node at {} is on chain {found}",
+                self.chain.rpc_url
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Reads and checks a file. The files that it names are not opened.

@@ -38,22 +38,14 @@ pub(super) async fn reach(
     let rpc =
         Rpc::new(chain.rpc_url.expose().as_str()).map_err(|fault| ServeFault::Chain(fault.to_string()))?;
     let id = until_reached(front, || rpc.chain_id()).await?;
-    if let Some(expected) = chain.chain_id.filter(|expected| *expected != id) {
-        return Err(ServeFault::Chain(format!(
-            "chain.chain_id = {expected}, but the node at {} is on chain {id}",
-            chain.rpc_url
-        )));
-    }
+    config.must_be_chain(id).map_err(ServeFault::Chain)?;
     let escrow = until_reached(front, || {
         Escrow::over(rpc.clone(), chain.escrow, &chain.domain_name)
     })
     .await?;
     let deposit_max = until_reached(front, || escrow.max_deposit(chain.token)).await?;
-    for (key, deposit) in config.deposits_above(deposit_max) {
-        tracing::warn!(
-            "{key} = {deposit} is above {deposit_max}, the most that one channel may hold in this escrow: the open of a \
-             payer who locks what is suggested fails"
-        );
+    for warning in config.deposits_above(deposit_max) {
+        tracing::warn!(%warning, "the configuration is good, but");
     }
     let sender = until_reached(front, || Sender::connect(rpc.clone(), key.signer().clone())).await?;
     let followed = until_reached(front, || async {
