@@ -1,8 +1,9 @@
 //! What the daemon takes on the chain, and when.
 
 use crate::daemon::Daemon;
-use crate::wallet::Wallet;
+use crate::wallet::{Said, Wallet};
 use crate::world::{DEPOSIT, PRICE, Settings, World, total};
+use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Method};
 use std::time::Duration;
 
@@ -56,6 +57,39 @@ async fn settle(daemon: &Daemon, wallet: &Wallet) {
     let url = format!("{}/v1/channels/{}/settle", daemon.operator, wallet.channel);
     let answer = Client::new().post(url).send().await.unwrap();
     assert!(answer.status().is_success(), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_that_is_asked_for_again_while_it_lands_gets_the_same_receipt() {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let world = World::start(1).await;
+    let daemon = Daemon::start(&world.config(&world.settings("again"))).await;
+    let wallet = Wallet::open(&world, &daemon, 0).await;
+    let url = format!("{}/v1/answer", daemon.gateway);
+    let close = wallet.credential(Method::POST, &url, &wallet.close(PRICE)).await;
+    let ask = || {
+        let request = wallet.http.post(&url).header(AUTHORIZATION, &close);
+        tokio::spawn(async move { Said::read(request.send().await.unwrap()).await })
+    };
+    // Over and over, so that some ask between the block that closes it and the moment when the books can name it.
+    let first = ask();
+    let mut again = Vec::new();
+    while !first.is_finished() {
+        again.push(ask());
+        tokio::time::sleep(PAUSE).await;
+    }
+    again.push(ask());
+    let transaction = first.await.unwrap().receipt().unwrap().tx_hash;
+    assert!(transaction.is_some());
+    for asked in again {
+        let said = asked.await.unwrap();
+        assert_eq!(said.status, 200, "{said:?}");
+        assert_eq!(said.receipt().unwrap().tx_hash, transaction);
+    }
+    let view = daemon
+        .until(wallet.channel, |view| view.capturing.is_none())
+        .await;
+    assert_eq!(view.standing, "finalized");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,13 @@
 //! It shares no arithmetic with the engine. It foretells the answer to each input, and then says what the channel
 //! must look like.
 
+mod foretell;
+
 use super::charges::{Entry, Happened};
-use weir_core::step::{Body, LowerVoucher, VoucherRules};
+use weir_core::step::Body;
 use weir_core::{
     Amount, Capture, ChainState, ChannelId, Charge, ChargeId, ChargePhase, Closing, Cumulative, Input,
-    Outcome, Proven, Refusal, Signature, Standing, UnixSeconds, Voucher,
+    Outcome, Proven, Signature, Standing, UnixSeconds, Voucher,
 };
 
 /// One channel's lists.
@@ -26,6 +28,8 @@ pub(crate) struct Ledger {
     pub(crate) charges: Vec<Entry>,
     pub(crate) captures: Vec<(Capture, bool)>,
     pub(crate) alive: Option<Capture>,
+    /// Whether the transaction of a close is known.
+    closed: bool,
     pub(crate) closing: Option<Closing>,
     pub(crate) seen: ChainState,
     pub(crate) last_final: ChainState,
@@ -45,6 +49,7 @@ impl Ledger {
             charges: Vec::new(),
             captures: Vec::new(),
             alive: None,
+            closed: false,
             closing: None,
             seen: state,
             last_final: state,
@@ -144,142 +149,6 @@ impl Ledger {
         }
     }
 
-    // ----- what an input will be answered -----
-
-    fn sells(&self) -> Result<(), Refusal> {
-        match self.standing() {
-            Standing::Live => Ok(()),
-            Standing::Closing => Err(Refusal::ChannelClosing),
-            Standing::DrainOnly => Err(Refusal::ChannelDrainOnly),
-            Standing::Frozen => Err(Refusal::ChannelFrozen),
-            Standing::Finalized => Err(Refusal::ChannelFinalized),
-        }
-    }
-
-    fn covers(&self, total: u128) -> Result<(), Refusal> {
-        let deposit = self.chain().deposit;
-        if total > self.accepted() && total > deposit.base_units() {
-            return Err(Refusal::ExceedsDeposit { deposit });
-        }
-        Ok(())
-    }
-
-    fn sets_aside(&self, price: u128, accepted: u128) -> Result<Outcome, Refusal> {
-        let required = self.committed().checked_add(price).ok_or(Refusal::Overflow)?;
-        if required > accepted {
-            let required = Cumulative::new(required);
-            return Ok(Outcome::Short { required });
-        }
-        Ok(Outcome::Reserved(ChargeId(self.charges.len() as u64)))
-    }
-
-    fn foretell_pay(
-        &self,
-        voucher: &Voucher<Proven>,
-        rules: VoucherRules,
-        price: Option<Amount>,
-    ) -> Result<Outcome, Refusal> {
-        self.sells()?;
-        let (total, accepted) = (voucher.cumulative().base_units(), self.accepted());
-        if voucher.channel() != self.id {
-            return Err(Refusal::WrongChannel);
-        }
-        if total < accepted && rules.lower == LowerVoucher::Refused {
-            let accepted = Cumulative::new(accepted);
-            return Err(Refusal::Stale { accepted });
-        }
-        let first = accepted == 0;
-        if !first && total > accepted && total - accepted < rules.delta_min.base_units() {
-            return Err(Refusal::DeltaTooSmall {
-                minimum: rules.delta_min,
-            });
-        }
-        self.covers(total)?;
-        match price {
-            None => Ok(Outcome::Accepted),
-            Some(price) => self.sets_aside(price.base_units(), accepted.max(total)),
-        }
-    }
-
-    fn in_phase(&self, id: ChargeId, phase: ChargePhase) -> Result<&Entry, Refusal> {
-        let entry = self.charges.iter().find(|charge| charge.id == id.0);
-        entry
-            .filter(|charge| charge.phase() == Some(phase))
-            .ok_or(Refusal::ChargeNotOpen)
-    }
-
-    fn foretell_capture(&self, capture: &Capture) -> Result<(), Refusal> {
-        if self.alive.is_some() {
-            return Err(Refusal::CaptureUnderWay);
-        }
-        if self.chain().finalized {
-            return Err(Refusal::ChannelFinalized);
-        }
-        let (target, settled) = (capture.target.base_units(), self.chain().settled.base_units());
-        let allowed = if target == settled {
-            capture.closes
-        } else {
-            target > settled && target <= self.collectible()
-        };
-        if allowed {
-            return Ok(());
-        }
-        Err(Refusal::NotCollectible {
-            collectible: Cumulative::new(self.collectible()),
-        })
-    }
-
-    /// What the engine must answer.
-    pub(crate) fn foretell(&self, input: &Input) -> Result<Outcome, Refusal> {
-        match input {
-            Input::Pay {
-                voucher,
-                rules,
-                price,
-            } => return self.foretell_pay(voucher, *rules, *price),
-            Input::Reserve { price } => {
-                self.sells()?;
-                let accepted = self.accepted();
-                let answer = self.sets_aside(price.base_units(), accepted)?;
-                if let Outcome::Short { required } = answer {
-                    let accepted = Cumulative::new(accepted);
-                    return Err(Refusal::InsufficientBalance { required, accepted });
-                }
-                return Ok(answer);
-            }
-            Input::Commit { charge, amount, .. } => {
-                let entry = self.in_phase(*charge, ChargePhase::Reserved)?;
-                if amount.base_units() > entry.price {
-                    return Err(Refusal::ExceedsReservation);
-                }
-            }
-            Input::Release { charge } => self.in_phase(*charge, ChargePhase::Reserved).map(drop)?,
-            Input::Finish { charge } | Input::Credit { charge } => {
-                self.in_phase(*charge, ChargePhase::Creditable).map(drop)?;
-            }
-            Input::BeginClose { voucher } => {
-                if self.chain().finalized {
-                    return Err(Refusal::ChannelFinalized);
-                }
-                if let Some(voucher) = voucher {
-                    if voucher.channel() != self.id {
-                        return Err(Refusal::WrongChannel);
-                    }
-                    self.covers(voucher.cumulative().base_units())?;
-                }
-            }
-            Input::BeginCapture(capture) => self.foretell_capture(capture)?,
-            Input::Observe { seen, last_final } => {
-                let settled = seen.settled.max(last_final.settled);
-                if settled.base_units() > self.accounted() && !self.drain_only {
-                    return Ok(Outcome::Unaccounted { settled });
-                }
-            }
-            Input::Recover | Input::EndCapture | Input::ClosedBy(_) | Input::Drain => {}
-        }
-        Ok(Outcome::Done)
-    }
-
     // ----- writing down what was answered yes -----
 
     fn keep(&mut self, voucher: &Voucher<Proven>) {
@@ -333,10 +202,17 @@ impl Ledger {
             self.take_for_delivered(settled);
             self.followed = settled;
         }
-        let landed = |capture: &Capture| !capture.closes && last_final.settled >= capture.target;
-        if last_final.finalized || self.alive.as_ref().is_some_and(landed) {
-            self.alive = None;
-        }
+        self.end_settlement();
+    }
+
+    /// A settlement is over when its effect is final; one that closes, when its transaction is known too.
+    fn end_settlement(&mut self) {
+        let finalized = self.last_final.finalized;
+        let is_over = |capture: &Capture| match capture.closes {
+            true => finalized && self.closed,
+            false => finalized || self.last_final.settled >= capture.target,
+        };
+        self.alive = self.alive.filter(|capture| !is_over(capture));
     }
 
     /// Writes an input down that was answered with `outcome`.
@@ -387,7 +263,10 @@ impl Ledger {
                 }
             }
             Input::EndCapture => self.alive = None,
-            Input::ClosedBy(_) => {}
+            Input::ClosedBy(_) => {
+                self.closed = true;
+                self.end_settlement();
+            }
             Input::Drain => self.drain_only = true,
             Input::Observe { seen, last_final } => self.watch(*seen, *last_final),
         }

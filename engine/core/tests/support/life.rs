@@ -118,6 +118,8 @@ pub(crate) enum Act {
         closes: bool,
     },
     EndCapture,
+    /// The transaction of a close of ours is known.
+    ClosedBy,
     /// The books turn out to be a restored copy.
     Drain,
     Watch {
@@ -243,6 +245,7 @@ fn act() -> impl Strategy<Value = Act> {
         8 => (target(), prop::bool::weighted(0.25))
             .prop_map(|(target, closes)| Act::BeginCapture { target, closes }),
         2 => Just(Act::EndCapture),
+        2 => Just(Act::ClosedBy),
         1 => Just(Act::Drain),
         12 => (event(), prop::bool::weighted(0.7))
             .prop_map(|(event, then_final)| Act::Watch { event, then_final }),

@@ -50,6 +50,7 @@ pub(crate) const REACHABLE: &[(&str, &[&str])] = &[
         "close for nothing",
         &["Done", "no: CaptureUnderWay", "no: ChannelFinalized"],
     ),
+    ("close named", &["Done"]),
     (
         "close with a voucher",
         &[

@@ -4,6 +4,7 @@ use super::charges::Entry;
 use super::keys::{Mint, Whose, domain_on};
 use super::ledger::Ledger;
 use super::life::{Act, Event, Forgery, Pick, Price, Share, Target, Total};
+use alloy_primitives::B256;
 use proptest::sample::Index;
 use weir_core::step::{Body, LowerVoucher, VoucherRules};
 use weir_core::{
@@ -109,6 +110,7 @@ impl Resolver<'_> {
             }
             Act::BeginCapture { target, closes } => self.capture(target, closes),
             Act::EndCapture => ("capture ended", Input::EndCapture),
+            Act::ClosedBy => ("close named", Input::ClosedBy(B256::repeat_byte(1))),
             Act::Drain => ("drain", Input::Drain),
             Act::Watch { event, then_final } => self.watch(event, then_final),
         };

@@ -291,9 +291,15 @@ impl Gateway {
             begun => begun?,
         };
         self.inner.settler.call();
+        let closes = answer
+            .get()
+            .channel
+            .capture()
+            .is_some_and(|capture| capture.closes);
         let transaction = match answer.get().channel.closed_by() {
             Some(transaction) => Some(transaction),
-            None if answer.get().channel.chain().finalized => {
+            // Closed by somebody else: while a close of ours is under way, its receipt is waited for.
+            None if answer.get().channel.chain().finalized && !closes => {
                 return Err(No::Refused(Refusal::ChannelFinalized).into());
             }
             None => match tokio::time::timeout(CLOSE_WAIT, wait_for_close(&mut settled, channel)).await {
