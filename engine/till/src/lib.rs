@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`till`] | the counter: proves vouchers, takes payments, adopts channels |
+//! | [`order`] | what a payment is for, and what it led to |
 //! | [`sale`] | one charge, from reserved to committed or released, exactly once |
 //! | [`lane`], [`shard`] | the single writer of a shard of channels, with and without its queue |
 //! | [`books`], [`attempt`] | how it is all written down |
@@ -22,6 +23,7 @@ pub mod freshness;
 pub mod lane;
 pub mod no;
 pub mod onchain;
+pub mod order;
 pub mod sale;
 pub mod settlement;
 pub mod settler;
@@ -32,8 +34,9 @@ pub mod till;
 pub use clock::{Clock, SystemClock};
 pub use evidence::{Evidence, Sight};
 pub use no::No;
+pub use order::{Order, Paid};
 pub use sale::{ChargeOn, Delivery, Sale};
 pub use settler::{Settled, Settler, SettlerConfig, SettlerHandle};
 pub use shard::{Adoption, Answer};
 pub use submissions::{Relay, Submissions};
-pub use till::{Order, Paid, Recovered, Till, TillConfig};
+pub use till::{Recovered, Till, TillConfig};

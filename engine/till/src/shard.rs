@@ -74,15 +74,30 @@ pub struct Judged {
 pub struct Shard {
     channels: HashMap<ChannelId, Channel>,
     used: BTreeSet<UsedCredential>,
-    rates: HashMap<ChannelId, Bucket>,
+    rates: Rates,
     vouchers_per_second: u32,
 }
 
-/// A token bucket of one second's vouchers.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
+/// The vouchers of one second, by channel. Those of the second before are forgotten, so that the channels of all time
+/// don't pile up.
+#[derive(Debug)]
+struct Rates {
     second: UnixSeconds,
-    taken: u32,
+    taken: HashMap<ChannelId, u32>,
+}
+
+impl Rates {
+    /// Counts one more voucher; tells how many came before it in this second.
+    fn count(&mut self, id: ChannelId, now: UnixSeconds) -> u32 {
+        if self.second != now {
+            self.second = now;
+            self.taken.clear();
+        }
+        let taken = self.taken.entry(id).or_default();
+        let before = *taken;
+        *taken = taken.saturating_add(1);
+        before
+    }
 }
 
 impl Shard {
@@ -91,7 +106,10 @@ impl Shard {
         Self {
             channels: HashMap::new(),
             used: BTreeSet::new(),
-            rates: HashMap::new(),
+            rates: Rates {
+                second: UnixSeconds(0),
+                taken: HashMap::new(),
+            },
             vouchers_per_second,
         }
     }
@@ -137,7 +155,7 @@ impl Shard {
                 credential,
             } => {
                 if matches!(input, Input::Pay { .. }) {
-                    self.take_from_bucket(*channel, now)?;
+                    self.must_not_be_too_fast(*channel, now)?;
                 }
                 self.judge_move(*channel, *input, *credential, now)
             }
@@ -201,26 +219,15 @@ impl Shard {
         }
     }
 
-    fn take_from_bucket(&mut self, id: ChannelId, now: UnixSeconds) -> Result<(), No> {
+    fn must_not_be_too_fast(&mut self, id: ChannelId, now: UnixSeconds) -> Result<(), No> {
         if !self.channels.contains_key(&id) {
             return Ok(());
         }
-        let bucket = self.rates.entry(id).or_insert(Bucket {
-            second: now,
-            taken: 0,
-        });
-        if bucket.second != now {
-            *bucket = Bucket {
-                second: now,
-                taken: 0,
-            };
-        }
-        if bucket.taken >= self.vouchers_per_second {
+        if self.rates.count(id, now) >= self.vouchers_per_second {
             return Err(No::TooFast {
                 per_second: self.vouchers_per_second,
             });
         }
-        bucket.taken += 1;
         Ok(())
     }
 }
@@ -259,5 +266,27 @@ fn unchanged(channel: Channel) -> Judged {
         used: None,
         forgotten: Vec::new(),
         changed: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+
+    #[test]
+    fn rates_are_kept_of_this_second_alone() {
+        let mut shard = Shard::new(2);
+        let channel = |byte| ChannelId(B256::repeat_byte(byte));
+        let mut count = |byte, second| shard.rates.count(channel(byte), UnixSeconds(second));
+        assert_eq!([count(1, 7), count(1, 7), count(2, 7), count(1, 7)], [0, 1, 0, 2]);
+        assert_eq!(
+            [count(3, 8), count(1, 8)],
+            [0, 0],
+            "a second later all begin anew"
+        );
+        let mut known: Vec<_> = shard.rates.taken.keys().copied().collect();
+        known.sort();
+        assert_eq!(known, [channel(1), channel(3)], "and nobody else is remembered");
     }
 }

@@ -1,18 +1,19 @@
 //! The till: where a voucher becomes a durable right to deliver.
 
-use crate::books::{UsedCredential, channel_row, read_channels, read_used};
+use crate::books::{channel_row, read_channels, read_used};
 use crate::clock::Clock;
 use crate::freshness::{Budget, Freshness};
 use crate::lane::Lane;
 use crate::no::No;
-use crate::sale::{ChargeOn, Sale};
+use crate::order::{Order, Paid};
+use crate::sale::Sale;
 use crate::shard::{Adoption, Answer, Ask, Shard};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use weir_core::recover::default_backend;
-use weir_core::step::{Body, VoucherRules};
+use weir_core::step::Body;
 use weir_core::{
     Amount, Channel, ChannelId, Claimed, Cumulative, Domain, Input, Outcome, Proven, Refusal, Terms, Voucher,
     step,
@@ -52,35 +53,6 @@ pub struct Recovered {
     pub channels: usize,
     /// Charges that were open at the crash, and are committed now (the drafts' rule: charged before delivered).
     pub charges_committed: usize,
-}
-
-/// What a payment is for.
-#[derive(Debug, Clone, Copy)]
-pub struct Order {
-    /// The price, when something is bought.
-    pub price: Option<Amount>,
-    /// The route's voucher rules.
-    pub rules: VoucherRules,
-    /// The credential that buys; `None` for what buys nothing.
-    pub credential: Option<UsedCredential>,
-    /// When the route charges.
-    pub charge_on: ChargeOn,
-}
-
-/// What a payment led to. Each carries the durable state that a receipt is made of.
-#[derive(Debug)]
-pub enum Paid {
-    /// Set aside: deliver now.
-    Sale(Sale, Durable<Answer>),
-    /// The voucher counts; nothing was bought.
-    Accepted(Durable<Answer>),
-    /// The voucher counts, but does not cover the price.
-    Short {
-        /// The total that the next voucher must reach.
-        required: Cumulative,
-        /// The channel's state.
-        answer: Durable<Answer>,
-    },
 }
 
 struct Inner {

@@ -23,7 +23,7 @@ impl Simulation {
             }
             65..=66 if self.steps > STEPS / 2 => self.close(index, life),
             67..=76 => self.introduce(index, life),
-            77..=84 => life.handle.settle_now([self.payers[index].channel]),
+            77..=84 => life.handle.settle_now([self.payers[index].keys.channel]),
             85..=90 => {
                 let mut world = self.world.lock().unwrap();
                 world.chain.evict(&mut self.random);
@@ -33,13 +33,13 @@ impl Simulation {
     }
 
     pub(crate) fn send(&mut self, index: usize, act: Act) {
-        let id = self.payers[index].channel;
+        let id = self.payers[index].keys.channel;
         self.world.lock().unwrap().chain.send(id, act);
     }
 
     pub(crate) fn open_channel(&mut self, index: usize) {
         let deposit = Amount::new(500 + u128::from(self.random.below(10_000)));
-        let id = self.payers[index].channel;
+        let id = self.payers[index].keys.channel;
         let hash = self.world.lock().unwrap().chain.send(id, Act::Open(deposit));
         self.payers[index].opened_by = Some(hash);
     }
@@ -47,7 +47,7 @@ impl Simulation {
     pub(crate) fn introduce(&mut self, index: usize, life: &Life) {
         let payer = &self.payers[index];
         if let Some(hash) = payer.opened_by {
-            let (till, operator, id) = (life.till.clone(), life.operator.clone(), payer.channel);
+            let (till, operator, id) = (life.till.clone(), life.operator.clone(), payer.keys.channel);
             tokio::spawn(async move { payer::introduce(till, &operator, id, hash).await });
         }
     }
@@ -55,7 +55,7 @@ impl Simulation {
     pub(crate) fn close(&mut self, index: usize, life: &Life) {
         let payer = &mut self.payers[index];
         payer.leaving = true;
-        let voucher = payer.voucher(payer.signed);
+        let voucher = payer.keys.voucher(payer.signed);
         tokio::spawn(payer::close(self.world.clone(), life.till.clone(), voucher));
     }
 
@@ -72,7 +72,7 @@ impl Simulation {
         let takes = Duration::from_millis(self.random.below(4) * self.random.below(900));
         let payer = &mut self.payers[index];
         let mut world = self.world.lock().unwrap();
-        let deposit = world.chain.final_state(payer.channel).deposit.base_units();
+        let deposit = world.chain.final_state(payer.keys.channel).deposit.base_units();
         if payer.leaving || deposit == 0 {
             return;
         }
@@ -84,13 +84,13 @@ impl Simulation {
             payer.signed
         };
         payer.next_credential += 1;
-        let number = world.ledger.ask(payer.channel, price, payer.signed);
+        let number = world.ledger.ask(payer.keys.channel, price, payer.signed);
         drop(world);
         self.told.purchases += 1;
         let purchase = Purchase {
             world: self.world.clone(),
             till: life.till.clone(),
-            voucher: payer.voucher(payer.signed),
+            voucher: payer.keys.voucher(payer.signed),
             order: payer.order(price, payer.next_credential),
             number,
             delivered,

@@ -58,7 +58,7 @@ impl Simulation {
     /// Whether any charge is open, and whether all channels are closed for good.
     pub(crate) fn progress(&self) -> (bool, bool) {
         let mut world = self.world.lock().unwrap();
-        let ids: Vec<_> = self.payers.iter().map(|payer| payer.channel).collect();
+        let ids: Vec<_> = self.payers.iter().map(|payer| payer.keys.channel).collect();
         let open = ids.iter().any(|id| world.ledger.account(*id).has_open_charges());
         let opened = ids
             .iter()
@@ -78,7 +78,7 @@ impl Simulation {
     }
 
     pub(crate) fn send_withdraw(&self, index: usize) {
-        let id = self.payers[index].channel;
+        let id = self.payers[index].keys.channel;
         let mut world = self.world.lock().unwrap();
         let state = world.chain.state(id);
         let now = world.chain.timestamp();

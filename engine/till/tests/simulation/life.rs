@@ -5,7 +5,7 @@ use crate::disk::Disk;
 use crate::operator::{Operator, SharedWorld, World};
 use crate::payer::Payer;
 use crate::random::Random;
-use alloy_primitives::Address;
+use crate::support::domain;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Builder;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use weir_core::planner::Policy;
-use weir_core::{Amount, Channel, Domain, UnixSeconds};
+use weir_core::{Amount, Channel, UnixSeconds};
 use weir_store::faults::{Fault, Place, Plan};
 use weir_store::memory::Image;
 use weir_till::freshness::Budget;
@@ -90,14 +90,14 @@ pub(crate) enum End {
 
 impl Simulation {
     pub(crate) fn new(seed: u64, story: Story) -> Self {
-        let domain = Domain::new("EVM Payment Channel", 31337, Address::repeat_byte(0xe5));
+        let domain = domain();
         let mut random = Random::new(seed);
         let mut chain = Chain::new(domain.clone(), crate::NOW);
-        let payers: Vec<_> = (1..=PAYERS).map(|number| Payer::new(number, &domain)).collect();
+        let payers: Vec<_> = (1..=PAYERS).map(Payer::new).collect();
         for payer in &payers {
             chain
                 .terms
-                .insert(payer.channel, (payer.terms.clone(), payer.salt));
+                .insert(payer.keys.channel, (payer.keys.terms.clone(), payer.keys.salt));
         }
         let world = World::new(chain, Random::new(random.below(u64::MAX)));
         Self {
@@ -236,8 +236,8 @@ impl Simulation {
     fn take_over(&self, channels: &[Channel]) -> Result<(), String> {
         let mut world = self.world.lock().unwrap();
         for payer in &self.payers {
-            if !channels.iter().any(|channel| channel.id() == payer.channel) {
-                world.ledger.reconcile_missing(payer.channel)?;
+            if !channels.iter().any(|channel| channel.id() == payer.keys.channel) {
+                world.ledger.reconcile_missing(payer.keys.channel)?;
             }
         }
         for channel in channels {

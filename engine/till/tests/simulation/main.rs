@@ -21,6 +21,8 @@ mod operator;
 mod passing;
 mod payer;
 mod random;
+#[path = "../support/mod.rs"]
+mod support;
 
 use life::{Simulation, Story, Told};
 

@@ -2,26 +2,17 @@
 
 use crate::ledger::Stage;
 use crate::operator::{Operator, SharedWorld};
-use alloy_primitives::{Address, B256, keccak256};
-use k256::ecdsa::SigningKey;
+use crate::support::Payer as Keys;
+use alloy_primitives::{Address, B256};
 use std::time::Duration;
 use tokio::time::sleep;
-use weir_core::step::{LowerVoucher, VoucherRules};
-use weir_core::voucher::voucher_digest;
-use weir_core::{
-    Amount, ChannelId, Claimed, Cumulative, Domain, Refusal, Signature, Terms, UnixSeconds, Voucher,
-};
-use weir_protocol::{ChallengeTag, rails};
-use weir_till::books::UsedCredential;
-use weir_till::{ChargeOn, Delivery, Evidence, No, Order, Paid, Sale, Till};
+use weir_core::{ChannelId, Claimed, Refusal, UnixSeconds, Voucher};
+use weir_protocol::rails;
+use weir_till::{Delivery, Evidence, No, Order, Paid, Sale, Till};
 
-/// A payer and its one channel.
+/// A payer, and what it has done with its one channel.
 pub(crate) struct Payer {
-    key: SigningKey,
-    domain: Domain,
-    pub(crate) terms: Terms,
-    pub(crate) salt: B256,
-    pub(crate) channel: ChannelId,
+    pub(crate) keys: Keys,
     pub(crate) opened_by: Option<B256>,
     /// The highest total signed.
     pub(crate) signed: u128,
@@ -31,24 +22,11 @@ pub(crate) struct Payer {
 }
 
 impl Payer {
-    pub(crate) fn new(number: u8, domain: &Domain) -> Self {
-        let key = SigningKey::from_slice(&[number; 32]).unwrap();
-        let public = key.verifying_key().to_sec1_point(false);
-        let terms = Terms {
-            payer: Address::from_slice(&keccak256(&public.as_bytes()[1..])[12..]),
-            payee: Address::repeat_byte(0xaa),
-            // Two tokens, so that batches differ.
-            token: Address::repeat_byte(0x70 + number % 2),
-            authorized_signer: Address::ZERO,
-        };
-        let salt = B256::repeat_byte(number);
-        let channel = terms.channel_id(salt, domain);
+    pub(crate) fn new(number: u8) -> Self {
+        // Two tokens, so that batches differ.
+        let token = Address::repeat_byte(0x70 + number % 2);
         Self {
-            key,
-            domain: domain.clone(),
-            terms,
-            salt,
-            channel,
+            keys: Keys::with_token(number, token),
             opened_by: None,
             signed: 0,
             leaving: false,
@@ -56,30 +34,13 @@ impl Payer {
         }
     }
 
-    pub(crate) fn voucher(&self, cumulative: u128) -> Voucher<Claimed> {
-        let cumulative = Cumulative::new(cumulative);
-        let digest = voucher_digest(&self.domain, self.channel, cumulative);
-        let (signature, id) = self.key.sign_prehash_recoverable(digest.as_slice());
-        let bytes = [signature.to_bytes().as_slice(), &[27 + id.to_byte()]].concat();
-        Voucher::claimed(self.channel, cumulative, Signature::from_bytes(&bytes).unwrap())
-    }
-
+    /// What a purchase is for. Its credential outlives the story.
     pub(crate) fn order(&self, price: u128, credential: u64) -> Order {
-        let mut tag = [0; 32];
-        tag[..8].copy_from_slice(&credential.to_be_bytes());
-        Order {
-            price: Some(Amount::new(price)),
-            rules: VoucherRules {
-                delta_min: Amount::ZERO,
-                lower: LowerVoucher::Unchanged,
-            },
-            credential: Some(UsedCredential {
-                expires: UnixSeconds(crate::NOW + 1_000_000),
-                channel: self.channel,
-                tag: ChallengeTag(tag),
-            }),
-            charge_on: ChargeOn::Success,
+        let mut order = self.keys.order(price, credential);
+        if let Some(used) = &mut order.credential {
+            used.expires = UnixSeconds(crate::NOW + 1_000_000);
         }
+        order
     }
 }
 

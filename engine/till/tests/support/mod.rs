@@ -1,6 +1,7 @@
 //! A payer, a clock, a chain, and a till over whatever journal a test brings.
 #![allow(dead_code, reason = "each test target uses its part")]
 
+pub(crate) mod running;
 pub(crate) mod script;
 
 use alloy_primitives::{Address, B256, keccak256};
@@ -40,26 +41,37 @@ impl Clock for TestClock {
 pub(crate) struct Payer {
     pub(crate) key: SigningKey,
     pub(crate) terms: Terms,
+    pub(crate) salt: B256,
     pub(crate) channel: ChannelId,
     pub(crate) domain: Domain,
 }
 
+pub(crate) fn domain() -> Domain {
+    Domain::new("EVM Payment Channel", 31337, Address::repeat_byte(0xe5))
+}
+
 impl Payer {
     pub(crate) fn new(seed: u8) -> Self {
-        let domain = Domain::new("EVM Payment Channel", 31337, Address::repeat_byte(0xe5));
+        Self::with_token(seed, Address::repeat_byte(0x70))
+    }
+
+    pub(crate) fn with_token(seed: u8, token: Address) -> Self {
+        let domain = domain();
         let key = SigningKey::from_slice(&[seed; 32]).unwrap();
         let public = key.verifying_key().to_sec1_point(false);
         let payer = Address::from_slice(&keccak256(&public.as_bytes()[1..])[12..]);
         let terms = Terms {
             payer,
             payee: Address::repeat_byte(0xaa),
-            token: Address::repeat_byte(0x70),
+            token,
             authorized_signer: Address::ZERO,
         };
-        let channel = terms.channel_id(B256::repeat_byte(seed), &domain);
+        let salt = B256::repeat_byte(seed);
+        let channel = terms.channel_id(salt, &domain);
         Self {
             key,
             terms,
+            salt,
             channel,
             domain,
         }
@@ -111,7 +123,7 @@ impl Payer {
 pub(crate) async fn open_on(journal: Arc<dyn Journal>) -> (Till, Arc<TestClock>) {
     let clock = Arc::new(TestClock(AtomicU64::new(NOW)));
     let config = TillConfig {
-        domain: Payer::new(1).domain,
+        domain: domain(),
         budget: Budget {
             view_age_seconds_max: 60,
         },
