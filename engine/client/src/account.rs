@@ -353,3 +353,7 @@ fn within_stream(reach: Amount, limit: Amount) -> Result<(), Held> {
 #[cfg(test)]
 #[path = "account_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "account_life_tests.rs"]
+mod life_tests;

@@ -50,6 +50,8 @@ mod chain_tests;
 #[cfg(test)]
 mod chain_world;
 #[cfg(test)]
+mod second_channel_tests;
+#[cfg(test)]
 mod server_tests;
 #[cfg(test)]
 mod server_world;

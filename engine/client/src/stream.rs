@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::http::{Request, chunk};
 use crate::payer::{Core, Payer};
 use crate::receipt::Overcharged;
-use core::time::Duration;
+use end::{NO_RECEIPT, RECKONING};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode};
 use std::collections::VecDeque;
@@ -21,9 +21,6 @@ use weir_core::{ChannelId, Cumulative};
 use weir_protocol::SessionReceipt;
 use weir_protocol::splitter::{SseEvent, SseSplitter};
 use weir_protocol::sse::{NEED_VOUCHER_EVENT, NeedVoucher, RECEIPT_EVENT};
-
-/// How long a server is asked what a stream cost that broke off.
-const RECKONING: Duration = Duration::from_secs(10);
 
 /// What a paid stream yields.
 #[derive(Debug)]
@@ -329,81 +326,7 @@ impl PaidStream {
         }
         Err(self.break_off(Error::Protocol(NO_RECEIPT)).await)
     }
-
-    /// Ends it before its time, because its reader has had enough: drops the connection, and asks the server for
-    /// `patience` what it cost.
-    ///
-    /// # Errors
-    /// [`Error::Overcharged`], when the server claims too much; [`Error::State`].
-    pub async fn stop(&mut self, patience: Duration) -> Result<Cost, Error> {
-        self.give_up(patience).await?;
-        Ok(self.cost)
-    }
-
-    /// Ends the stream before its time and gives the error to tell.
-    async fn break_off(&mut self, error: Error) -> Error {
-        let sold = self.session.is_some();
-        let accused = matches!(error, Error::Overcharged { .. });
-        let patience = if accused { Duration::ZERO } else { RECKONING };
-        match self.give_up(patience).await {
-            Err(error) => error,
-            Ok(()) if sold => self.cut(error),
-            Ok(()) => error,
-        }
-    }
-
-    /// Drops the connection and asks what it cost.
-    async fn give_up(&mut self, patience: Duration) -> Result<(), Error> {
-        self.response = None;
-        self.ready.clear();
-        let asked = match patience.is_zero() {
-            true => Ok(None),
-            false => self.reckon(patience).await,
-        };
-        if let Some(session) = self.session.take() {
-            self.cost = session.ticket.end(Outcome::Unknown).await?;
-        }
-        asked.map(drop)
-    }
-
-    /// Asks where the channel stands, by sending its last voucher again: that changes nothing and brings a receipt.
-    /// `None` when the server does not tell.
-    async fn reckon(&self, patience: Duration) -> Result<Option<Cumulative>, Error> {
-        let Some(session) = &self.session else {
-            return Ok(None);
-        };
-        let total = session.ticket.total();
-        let asked = self
-            .core
-            .manage(&self.request.url, &session.purse, Action::Voucher, total);
-        match tokio::time::timeout(patience, asked).await {
-            Ok(Ok(Some(receipt))) => {
-                self.core.log_receipt(&receipt).await?;
-                Ok(Some(receipt.spent))
-            }
-            Ok(Err(error @ Error::Overcharged { .. })) => Err(error),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the server does not tell what the stream cost");
-                Ok(None)
-            }
-            Ok(Ok(None)) | Err(_) => Ok(None),
-        }
-    }
-
-    /// What was cut, in the middle of a connection or at its end, with what was paid for it.
-    fn cut(&self, error: Error) -> Error {
-        let why = match error {
-            Error::Http(unreached) => unreached.to_string(),
-            Error::Protocol(NO_RECEIPT) => NO_RECEIPT.to_owned(),
-            other => return other,
-        };
-        Error::Cut {
-            events: self.events,
-            cost: self.cost,
-            why,
-        }
-    }
 }
 
-/// Why a stream counts as cut although its connection ended in order.
-const NO_RECEIPT: &str = "it ended without its receipt";
+#[path = "stream_end.rs"]
+mod end;
