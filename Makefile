@@ -45,6 +45,7 @@ check: $(TOOLS) ## The fast checks: formats, lints, unit tests of the pure crate
 		'vectors=script/write-vectors --check' \
 		'trees=script/check-trees' \
 		'pure=script/check-pure' \
+		'features=script/check-features' \
 		'pure-tests=cargo test $(LOCKED) --package weir-core --package weir-protocol --lib' \
 		'invariants=script/check-invariants'
 
@@ -64,6 +65,7 @@ test: ## Everything that has to hold before a change lands; what CI runs
 		'contracts=script/test-contracts' \
 		'gas=script/gas --check' \
 		'pure=script/check-pure' \
+		'features=script/check-features' \
 		'build-and-lint=cargo build $(WORKSPACE) --all-targets' \
 		'unit=cargo test $(WORKSPACE) --exclude weir-tests' \
 		'end-to-end=cargo test $(WORKSPACE) --test e2e' \
