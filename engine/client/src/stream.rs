@@ -58,6 +58,9 @@ pub struct PaidStream {
 impl Payer {
     /// Gets a resource as it comes, and pays for it as it flows, within the limits.
     ///
+    /// Until a stream is over, make no other request on its channel: it may use what that one authorises, which the
+    /// account does not foresee, so that an honest server can be taken for one that overcharges.
+    ///
     /// # Errors
     /// As [`Payer::request`].
     pub async fn stream(&self, url: &str) -> Result<PaidStream, Error> {
