@@ -156,6 +156,7 @@ impl ForeignTransaction {
     /// # Errors
     /// [`ForeignRefusal`]; nothing was asked of any chain.
     pub fn decode(raw: &[u8]) -> Result<Self, ForeignRefusal> {
+        let raw = canonical(raw);
         let (&kind, mut rest) = raw.split_first().ok_or(ForeignRefusal::Malformed)?;
         match kind {
             TEMPO_TRANSACTION_TYPE => {}
@@ -187,7 +188,7 @@ impl ForeignTransaction {
         let signature = text(&mut at)?;
         require(at.is_empty() && rest.is_empty(), ForeignRefusal::Malformed)?;
         Ok(Self {
-            hash: hash(raw),
+            hash: keccak256(&raw),
             sender: recover(signed, signature)?,
             chain_id,
             max_fee_per_gas,
@@ -290,14 +291,14 @@ impl Rpc {
     }
 }
 
-/// The transaction's hash as the chain takes it: whatever v its signature was sent with, the chain writes 27 or 28. The
-/// signature is the last item, and v its last byte.
-fn hash(raw: &[u8]) -> B256 {
-    let mut canonical = raw.to_vec();
-    if let Some(v) = canonical.last_mut().filter(|v| **v < 2) {
+/// The bytes as the chain writes them down: v may come as 0 or 1, and the hash is over 27 or 28. The signature is the
+/// last item, and v its last byte.
+fn canonical(raw: &[u8]) -> Vec<u8> {
+    let mut raw = raw.to_vec();
+    if let Some(v) = raw.last_mut().filter(|v| **v < 2) {
         *v += 27;
     }
-    keccak256(canonical)
+    raw
 }
 
 /// Calldata of one function in its one encoding, to the last byte.
@@ -326,13 +327,9 @@ fn read_calls(mut at: &[u8]) -> Result<Vec<ForeignCall>, ForeignRefusal> {
 /// The sender signs the type and the list of all fields before the signature.
 fn recover(signed: &[u8], signature: &[u8]) -> Result<Address, ForeignRefusal> {
     // All other kinds are longer, and begin with a byte that says which.
-    let mut bytes: [u8; SIGNATURE_BYTES] = signature.try_into().map_err(|_| ForeignRefusal::KeyKind)?;
-    let recovery_id = &mut bytes[SIGNATURE_BYTES - 1];
-    if *recovery_id < 2 {
-        *recovery_id += 27;
-    }
+    require(signature.len() == SIGNATURE_BYTES, ForeignRefusal::KeyKind)?;
     // Refuses a high s, as the chain does.
-    let signature = Signature::from_bytes(&bytes).map_err(|_| ForeignRefusal::Signature)?;
+    let signature = Signature::from_bytes(signature).map_err(|_| ForeignRefusal::Signature)?;
     let mut message = vec![TEMPO_TRANSACTION_TYPE];
     let payload_length = signed.len();
     Header {

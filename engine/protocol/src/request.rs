@@ -7,7 +7,7 @@ use crate::limits::{CHALLENGE_BYTES_MAX, JSON_INTEGER_MAX};
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_core::{Amount, ChannelId, Terms};
+use weir_core::{Amount, ChannelId};
 
 /// How addresses are written into a request. They are read in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,15 +187,6 @@ impl SessionRequest {
             return Err(RequestError::ChainId);
         }
         Ok(read)
-    }
-
-    /// True when a channel of these terms, in this escrow on this chain, is one that may pay this request.
-    pub fn fits(&self, terms: &Terms, escrow: Address, chain_id: u64) -> bool {
-        let details = &self.method_details;
-        terms.payee == self.recipient
-            && terms.token == self.currency
-            && details.escrow_contract == escrow
-            && details.chain_id == chain_id
     }
 
     /// The least raise of a voucher, in base units; zero when the request names none.

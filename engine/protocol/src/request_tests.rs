@@ -4,6 +4,7 @@ use super::*;
 use crate::b64;
 use proptest::prelude::*;
 use serde_json::json;
+use weir_core::Terms;
 
 /// A request for 100 base units on chain 196.
 pub(crate) fn sample() -> SessionRequest {

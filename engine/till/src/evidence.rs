@@ -3,6 +3,7 @@
 use crate::settlement::ChainTrouble;
 use crate::shard::Adoption;
 use async_trait::async_trait;
+use weir_chain::ForeignTransaction;
 use weir_protocol::rails;
 
 /// What a look at the chain showed.
@@ -12,14 +13,22 @@ pub struct Sight {
     pub seen: rails::Seen,
     /// The channel's state now, when the transaction touched one: adopt it once the rail has judged.
     pub adoption: Option<Adoption>,
+    /// The transaction that was read and is still to be sent.
+    pub unsent: Option<ForeignTransaction>,
 }
 
 impl Sight {
     /// Nothing needed to be seen.
-    pub const NOTHING: Self = Self {
-        seen: rails::Seen::Nothing,
-        adoption: None,
-    };
+    pub const NOTHING: Self = Self::of(rails::Seen::Nothing);
+
+    /// Facts that nothing else goes with.
+    pub const fn of(seen: rails::Seen) -> Self {
+        Self {
+            seen,
+            adoption: None,
+            unsent: None,
+        }
+    }
 }
 
 /// Looks at transactions of one escrow.

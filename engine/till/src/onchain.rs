@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_chain::{
-    Broadcast, Call, ChainFault, Escrow, EscrowCalls, EvidenceFault, ForeignDeed, ForeignTransaction, Landed,
-    Outcome, RowEffect, SendFault, Sender, Verdict,
+    Broadcast, Call, ChainFault, Escrow, EscrowCalls, EvidenceFault, ForeignDeed, ForeignRefusal,
+    ForeignTransaction, Landed, Outcome, RowEffect, SendFault, Sender, Verdict,
 };
 use weir_core::{Amount, ChainState, ChannelId, Terms};
 use weir_protocol::rails;
@@ -220,34 +220,35 @@ impl OnChain {
             opened_in: Some(found.block.number),
         };
         Ok(Sight {
-            seen,
             adoption: Some(self.adoption(after)),
+            ..Sight::of(seen)
         })
     }
 
     /// What a signed transaction would do; the chain is not asked.
-    fn read(&self, raw: &[u8]) -> Sight {
+    fn read(&self, raw: &[u8]) -> Result<Sight, ForeignRefusal> {
         let escrow = self.escrow.address();
-        let read = ForeignTransaction::decode(raw)
-            .and_then(|transaction| Ok((transaction.deed(escrow, self.token)?, transaction.chain_id)));
-        let seen = match read {
-            Ok((ForeignDeed::Open(open), chain_id)) => rails::Seen::Open(rails::OpenSeen {
+        let transaction = ForeignTransaction::decode(raw)?;
+        let chain_id = transaction.chain_id;
+        let seen = match transaction.deed(escrow, self.token)? {
+            ForeignDeed::Open(open) => rails::Seen::Open(rails::OpenSeen {
                 chain_id,
                 escrow,
                 terms: open.terms,
                 salt: open.salt,
                 deposit: open.deposit,
             }),
-            Ok((ForeignDeed::TopUp(top_up), chain_id)) => rails::Seen::TopUp(rails::TopUpSeen {
+            ForeignDeed::TopUp(top_up) => rails::Seen::TopUp(rails::TopUpSeen {
                 chain_id,
                 escrow,
                 channel: top_up.channel,
                 additional: top_up.additional,
             }),
-            Err(refusal) if refusal.is_unreadable() => rails::Seen::Unreadable(refusal.says()),
-            Err(refusal) => rails::Seen::Unfit(refusal.says()),
         };
-        Sight { seen, adoption: None }
+        Ok(Sight {
+            unsent: Some(transaction),
+            ..Sight::of(seen)
+        })
     }
 
     async fn look_for_top_up(&self, transaction: B256, id: ChannelId) -> Result<Sight, EvidenceFault> {
@@ -269,8 +270,8 @@ impl OnChain {
             opened_in: None,
         };
         Ok(Sight {
-            seen,
             adoption: Some(self.adoption(after)),
+            ..Sight::of(seen)
         })
     }
 }
@@ -282,7 +283,9 @@ impl Evidence for OnChain {
             rails::Evidence::None => return Ok(Sight::NOTHING),
             rails::Evidence::OpenedBy { tx_hash, channel } => self.look_for_open(tx_hash, channel).await,
             rails::Evidence::ToppedUpBy { tx_hash, channel } => self.look_for_top_up(tx_hash, channel).await,
-            rails::Evidence::RawTransaction { bytes } => return Ok(self.read(bytes)),
+            rails::Evidence::RawTransaction { bytes } => {
+                return Ok(self.read(bytes).unwrap_or_else(|no| Sight::of(unread(no))));
+            }
         };
         let seen = match found {
             Ok(sight) => return Ok(sight),
@@ -291,7 +294,15 @@ impl Evidence for OnChain {
             Err(EvidenceFault::OtherEffect) => rails::Seen::SomethingElse,
             Err(EvidenceFault::Chain(fault)) => return Err(fault.into()),
         };
-        Ok(Sight { seen, adoption: None })
+        Ok(Sight::of(seen))
+    }
+}
+
+const fn unread(refusal: ForeignRefusal) -> rails::Seen {
+    if refusal.is_unreadable() {
+        rails::Seen::Unreadable(refusal.says())
+    } else {
+        rails::Seen::Unfit(refusal.says())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::tempo_wallet::Unsigned;
 use alloy::primitives::{Address, B256, Bytes, U256, address, b256};
+use alloy::providers::Provider;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use weir_chain::deploy::deploy_escrow;
@@ -34,11 +35,54 @@ fn opening(escrow: Address, approved: u128) -> Vec<(Address, Bytes)> {
     ]
 }
 
+/// State is dear on Tempo: the escrow alone takes more gas than anvil gives a block otherwise.
+const TEMPO: [&str; 8] = [
+    "--network",
+    "tempo",
+    "--hardfork",
+    "T4",
+    "--chain-id",
+    "1337",
+    "--gas-limit",
+    "500000000",
+];
+
+#[tokio::test]
+async fn the_node_knows_a_transaction_by_the_hash_that_was_read_however_v_is_spelled() {
+    let anvil = Anvil::start(&TEMPO);
+    let rpc = Rpc::new(&anvil.url()).unwrap();
+    let key = PrivateKeySigner::from_bytes(&PAYER).unwrap();
+    let valid_before = rpc.head().await.unwrap().timestamp.0 + 25;
+    // Signatures of either parity are found by trying limits of gas.
+    let mut seen = [false; 2];
+    for gas in 1_000_000.. {
+        let unsigned = Unsigned::new(1337, TOKEN, &[opening(Address::repeat_byte(9), 1).swap_remove(0)]);
+        let unsigned = Unsigned {
+            gas,
+            valid_before,
+            ..unsigned
+        };
+        let mut raw = unsigned.sign(&key);
+        let canonical = ForeignTransaction::decode(&raw).unwrap();
+        let parity = raw.last_mut().unwrap();
+        *parity -= 27;
+        if std::mem::replace(&mut seen[usize::from(*parity)], true) {
+            continue;
+        }
+        let read = ForeignTransaction::decode(&raw).unwrap();
+        assert_eq!(read, canonical);
+        let sent = rpc.provider().send_raw_transaction(&raw).await.unwrap();
+        assert_eq!(*sent.tx_hash(), read.hash);
+        assert_ne!(rpc.outcome(read.hash).await.unwrap(), Outcome::NotSeen);
+        if seen == [true; 2] {
+            return;
+        }
+    }
+}
+
 #[tokio::test]
 async fn threat_t6_a_payers_open_is_tried_and_sent_and_sending_it_again_is_harmless() {
-    // State is dear on Tempo: the escrow alone takes more gas than anvil gives a block otherwise.
-    let network = ["--network", "tempo", "--hardfork", "T4", "--chain-id", "1337"];
-    let anvil = Anvil::start(&[&network[..], &["--gas-limit", "500000000"]].concat());
+    let anvil = Anvil::start(&TEMPO);
     let rpc = Rpc::new(&anvil.url()).unwrap();
     let key = PrivateKeySigner::from_bytes(&PAYER).unwrap();
     let deployer = Sender::connect(rpc.clone(), key.clone()).await.unwrap();

@@ -18,7 +18,7 @@ use weir_core::{ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::delivery::ActionKind;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
-use weir_protocol::rails::{Action, Evidence, JudgeRefusal, Judged, LowerCumulative, Rail, Seen};
+use weir_protocol::rails::{Action, Evidence, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
 use weir_store::Durable;
 use weir_till::books::UsedCredential;
@@ -192,10 +192,9 @@ impl Gateway {
     pub(super) fn must_fit(&self, offer: &SessionRequest, id: ChannelId) -> Result<(), Denied> {
         let till = &self.inner.till;
         let terms = till.terms(id).ok_or(No::from(Refusal::ChannelNotFound))?;
-        if offer.fits(&terms, till.domain().escrow(), till.domain().chain_id()) {
-            return Ok(());
-        }
-        Err(Problem::from(&JudgeRefusal::Token).on_channel(id).into())
+        offer
+            .must_fit(&terms, till.domain().escrow(), till.domain().chain_id())
+            .map_err(|refusal| Problem::from(&refusal).on_channel(id).into())
     }
 
     async fn buy(&self, visit: Visit<'_>, voucher: Voucher<Claimed>) -> Result<Response<Body>, Denied> {

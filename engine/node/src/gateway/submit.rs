@@ -6,7 +6,6 @@
 
 use crate::gateway::Gateway;
 use crate::gateway::answer::Denied;
-use weir_chain::ForeignTransaction;
 use weir_core::{ChannelId, Cumulative, Refusal};
 use weir_protocol::SessionRequest;
 use weir_protocol::problem::{Problem, ProblemType};
@@ -32,8 +31,7 @@ impl Gateway {
         let sight = sight.map_err(|trouble| unknown(&trouble))?;
         let refused = |refusal: JudgeRefusal| Denied::from(rail.rules().problem(&refusal));
         let judged = rail.judge(action.clone(), &sight.seen, offer).map_err(refused)?;
-        let transaction =
-            ForeignTransaction::decode(raw).map_err(|no| refused(JudgeRefusal::Unfit(no.says())))?;
+        let transaction = sight.unsent.ok_or_else(|| refused(JudgeRefusal::OtherDeed))?;
         let opens = match judged {
             Judged::Open {
                 terms,

@@ -137,7 +137,7 @@ pub(super) fn judge(
         (_, Seen::NotMined) => Err(JudgeRefusal::NotMined),
         (Action::Open(claim), Seen::Open(seen)) => judge_open(rules, claim, seen, offer),
         (Action::TopUp(claim), Seen::TopUp(seen)) => {
-            same_place(seen.chain_id, seen.escrow, offer)?;
+            offer.must_be_at(seen.escrow, seen.chain_id)?;
             judge_top_up(&claim, seen.channel, seen.additional)
         }
         _ => Err(JudgeRefusal::OtherDeed),
@@ -151,9 +151,7 @@ fn judge_open(
     seen: &OpenSeen,
     offer: &SessionRequest,
 ) -> Result<Judged, JudgeRefusal> {
-    same_place(seen.chain_id, seen.escrow, offer)?;
-    require(seen.terms.payee == offer.recipient, JudgeRefusal::Payee)?;
-    require(seen.terms.token == offer.currency, JudgeRefusal::Token)?;
+    offer.must_fit(&seen.terms, seen.escrow, seen.chain_id)?;
     if let Funding::Mined { payer, .. } = claim.funding {
         require(seen.terms.payer == payer, JudgeRefusal::Payer)?;
     }
@@ -193,12 +191,27 @@ fn judge_top_up(claim: &TopUpClaim, channel: ChannelId, additional: Amount) -> R
     Ok(Judged::TopUp { channel, additional })
 }
 
-fn same_place(chain_id: u64, escrow: Address, offer: &SessionRequest) -> Result<(), JudgeRefusal> {
-    require(chain_id == offer.method_details.chain_id, JudgeRefusal::Chain)?;
-    require(
-        escrow == offer.method_details.escrow_contract,
-        JudgeRefusal::Escrow,
-    )
+impl SessionRequest {
+    /// Whether a channel of these terms, in this escrow on this chain, is one that may pay this request (threat V2).
+    ///
+    /// # Errors
+    /// Which of the four is another.
+    pub fn must_fit(&self, terms: &Terms, escrow: Address, chain_id: u64) -> Result<(), JudgeRefusal> {
+        self.must_be_at(escrow, chain_id)?;
+        require(terms.payee == self.recipient, JudgeRefusal::Payee)?;
+        require(terms.token == self.currency, JudgeRefusal::Token)
+    }
+
+    /// The same, where the reason is of no interest.
+    pub fn fits(&self, terms: &Terms, escrow: Address, chain_id: u64) -> bool {
+        self.must_fit(terms, escrow, chain_id).is_ok()
+    }
+
+    fn must_be_at(&self, escrow: Address, chain_id: u64) -> Result<(), JudgeRefusal> {
+        let details = &self.method_details;
+        require(chain_id == details.chain_id, JudgeRefusal::Chain)?;
+        require(escrow == details.escrow_contract, JudgeRefusal::Escrow)
+    }
 }
 
 fn require(holds: bool, otherwise: JudgeRefusal) -> Result<(), JudgeRefusal> {

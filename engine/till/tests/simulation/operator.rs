@@ -231,8 +231,7 @@ impl Evidence for Operator {
         let chain = &world.chain;
         let found = chain.amount_of(tx_hash).filter(|_| chain.is_final(tx_hash));
         let Some(amount) = found else {
-            let seen = rails::Seen::NotMined;
-            return Ok(Sight { seen, adoption: None });
+            return Ok(Sight::of(rails::Seen::NotMined));
         };
         let (chain_id, escrow) = (chain.domain.chain_id(), chain.domain.escrow());
         let (terms, salt) = chain.terms[&channel].clone();
@@ -252,6 +251,9 @@ impl Evidence for Operator {
             }),
         };
         let adoption = Some(chain.adoption(channel));
-        Ok(Sight { seen, adoption })
+        Ok(Sight {
+            adoption,
+            ..Sight::of(seen)
+        })
     }
 }
