@@ -11,10 +11,10 @@ use crate::clock::Clock;
 use crate::no::No;
 use crate::settlement::ChainTrouble;
 use crate::till::Till;
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{Address, B256, Bytes};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use weir_chain::ForeignTransaction;
@@ -30,6 +30,9 @@ pub const KEPT_SECONDS: u64 = 600;
 pub const VALIDITY_SECONDS_MAX: u64 = 900;
 /// Most rows at a time: strangers make them, if they have something to deposit.
 pub const SUBMISSIONS_MAX: usize = 16_384;
+/// Most rows of one payer at a time: it takes many with deposits of their own to fill the books.
+pub const SUBMISSIONS_PER_PAYER_MAX: usize = 64;
+const _: () = assert!(SUBMISSIONS_PER_PAYER_MAX <= SUBMISSIONS_MAX / 256);
 /// Rows that are forgotten with each new one: more than one, so that they get fewer.
 const FORGET_PER_STEP: usize = 4;
 
@@ -82,6 +85,14 @@ pub enum SubmitNo {
     /// It is not known whether it arrived, or will: the same credential again.
     #[error(transparent)]
     Unknown(#[from] ChainTrouble),
+    /// Too many of this payer's are on record: later.
+    #[error(
+        "{SUBMISSIONS_PER_PAYER_MAX} transactions of this account are on record; the first is forgotten in {free_in_seconds} s"
+    )]
+    TooMany {
+        /// Until there is room for one, in seconds.
+        free_in_seconds: u64,
+    },
     /// The books, or a limit of ours.
     #[error(transparent)]
     No(#[from] No),
@@ -126,8 +137,11 @@ pub struct Submissions {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     relay: Arc<dyn Relay>,
-    kept: Mutex<BTreeSet<(UnixSeconds, B256)>>,
+    kept: Mutex<Kept>,
 }
+
+/// Whose the rows are, by when they may be forgotten.
+type Kept = BTreeMap<(UnixSeconds, B256), Address>;
 
 impl fmt::Debug for Submissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,9 +155,9 @@ impl Submissions {
     /// # Errors
     /// The books cannot be read.
     pub fn open(till: &Till, relay: Arc<dyn Relay>) -> Result<Self, No> {
-        let mut kept = BTreeSet::new();
+        let mut kept = Kept::new();
         for (hash, record) in read_records(&**till.journal())? {
-            kept.insert((record.kept_until, hash));
+            kept.insert((record.kept_until, hash), record.payer());
         }
         Ok(Self {
             journal: Arc::clone(till.journal()),
@@ -247,17 +261,18 @@ impl Submissions {
         )?];
         let ticket = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let over = kept.iter().take_while(|(until, _)| *until < now);
+            let over = kept.keys().take_while(|(until, _)| *until < now);
             let over: Vec<_> = over.take(FORGET_PER_STEP).copied().collect();
             if kept.len() - over.len() >= SUBMISSIONS_MAX {
                 tracing::warn!("{SUBMISSIONS_MAX} transactions of payers are on record; no other is sent");
                 return Err(No::Busy.into());
             }
+            must_have_room(&kept, submission.transaction.sender, now)?;
             let forget = |(_, hash): &(UnixSeconds, B256)| Row::delete(Table::Submissions, hash.to_vec());
             rows.extend(over.iter().map(forget));
             let ticket = self.journal.submit(rows).map_err(No::from)?;
-            kept.retain(|row| !over.contains(row));
-            kept.insert((kept_until, hash));
+            kept.retain(|row, _| !over.contains(row));
+            kept.insert((kept_until, hash), submission.transaction.sender);
             ticket
         };
         Ok(ticket.await.map_err(No::from)?)
@@ -272,6 +287,27 @@ impl Submissions {
             kept.remove(&(kept_until(credential), hash));
         }
         Ok(ticket.await.map_err(No::from)?)
+    }
+}
+
+impl SubmissionRecord {
+    /// Who signed the transaction. Nobody, if a later version of this program cannot read it any more.
+    fn payer(&self) -> Address {
+        ForeignTransaction::decode(&self.raw).map_or(Address::ZERO, |transaction| transaction.sender)
+    }
+}
+
+/// Whether one more row of this payer may be kept. Those whose time is over do not count, forgotten or not.
+fn must_have_room(kept: &Kept, payer: Address, now: UnixSeconds) -> Result<(), SubmitNo> {
+    let own = kept
+        .iter()
+        .filter(|((until, _), of)| **of == payer && *until >= now);
+    let own: Vec<UnixSeconds> = own.map(|((until, _), _)| *until).collect();
+    match own.first() {
+        Some(first) if own.len() >= SUBMISSIONS_PER_PAYER_MAX => Err(SubmitNo::TooMany {
+            free_in_seconds: first.seconds_since(now).saturating_add(1),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::freshness::Budget;
 use crate::till::TillConfig;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, U256, address, hex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use weir_core::Domain;
 use weir_store::Birth;
@@ -15,6 +15,12 @@ const BIRTH: Birth = Birth {
     unix_seconds: NOW,
     id: [7; 16],
 };
+
+/// What a payer sent once: mppx 0.11.0's open, whose sender is [`SENDER`].
+const RAW: &[u8] = &hex!(
+    "76f901b3820539843b9aca008447868cd5830c0a08f9011cf85c9420c000000000000000000000000000000000000080b844095ea7b30000000000000000000000001234567890abcdef1234567890abcdef1234567800000000000000000000000000000000000000000000000000000000000f4240f8bc941234567890abcdef1234567890abcdef1234567880b8a4c79ea48500000000000000000000000070997970c51812dc3a010c7d01b50e0d17dc79c800000000000000000000000020c000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000f42407acb8e5c1923ff87f269288c71c99fd2362a06231d8cefc0928ff252f12edc6a000000000000000000000000f39fd6e51aad88f6f4ce6ab8827279cfffb92266c0a0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff80846b0198d6809420c000000000000000000000000000000000000080c0b84181cabf9385c5f6b01dd3523d59ece9d0c89a4f5b7de75cee530d687628363f8a7e7937fab61dbe647049cc31f9cc77be83ec7370f2c19edf2184f9af76093ef51c"
+);
+const SENDER: Address = address!("0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266");
 
 #[derive(Debug)]
 struct TestClock(AtomicU64);
@@ -143,7 +149,7 @@ impl Bench {
 
     async fn submit(&self, transaction: &ForeignTransaction) -> Result<(), SubmitNo> {
         let submission = Submission {
-            raw: &[0x76],
+            raw: RAW,
             transaction,
             credential: credential(),
             opens: true,
@@ -271,4 +277,42 @@ async fn rows_are_forgotten_after_their_transactions_and_over_a_restart() {
     assert_eq!(bench.rows(), 6 + 1 - FORGET_PER_STEP);
     bench.submit(&unbounded(8)).await.unwrap();
     assert_eq!(bench.rows(), 1, "the seventh came with the same old credential");
+}
+
+#[tokio::test]
+async fn threat_h4_one_payer_does_not_fill_the_books() {
+    let of = |sender, seed| ForeignTransaction {
+        sender,
+        valid_before: None,
+        ..transaction(seed)
+    };
+    let bench = Bench::new().await;
+    let most = SUBMISSIONS_PER_PAYER_MAX as u8;
+    for seed in 0..most {
+        bench.submit(&of(SENDER, seed)).await.unwrap();
+    }
+    // What is counted is read back after a restart.
+    let bench = Bench::over(bench.journal).await;
+    let free_in_seconds = 300 + KEPT_SECONDS + 1;
+    let no = bench.submit(&of(SENDER, most)).await.unwrap_err();
+    assert!(
+        matches!(no, SubmitNo::TooMany { free_in_seconds: told } if told == free_in_seconds),
+        "{no:?}"
+    );
+    assert_eq!(
+        no.to_string(),
+        "64 transactions of this account are on record; the first is forgotten in 901 s"
+    );
+    // What is on record already is sent again all the same, and others are not in its way.
+    bench.submit(&of(SENDER, 0)).await.unwrap();
+    bench.submit(&of(Address::ZERO, most)).await.unwrap();
+    assert_eq!((bench.sent(), bench.rows()), (2, usize::from(most) + 1));
+    // At the moment that was told there is room again.
+    bench.clock.0.store(NOW + free_in_seconds - 1, Ordering::SeqCst);
+    assert!(matches!(
+        bench.submit(&of(SENDER, most + 1)).await,
+        Err(SubmitNo::TooMany { free_in_seconds: 1 })
+    ));
+    bench.clock.0.store(NOW + free_in_seconds, Ordering::SeqCst);
+    bench.submit(&of(SENDER, most + 1)).await.unwrap();
 }

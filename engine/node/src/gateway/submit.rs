@@ -83,6 +83,10 @@ impl Gateway {
 fn denied(no: SubmitNo) -> Denied {
     match no {
         SubmitNo::Refused(_) => Problem::new(ProblemType::VerificationFailed, no.to_string()).into(),
+        SubmitNo::TooMany { free_in_seconds } => Denied {
+            retry_after_seconds: Some(free_in_seconds),
+            ..Problem::blank(429, no.to_string()).into()
+        },
         SubmitNo::Unknown(trouble) => unknown(&trouble),
         SubmitNo::No(no) => no.into(),
     }
