@@ -5,6 +5,7 @@ use crate::daemon::{ended, signal, weir};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -47,7 +48,7 @@ impl Devnet {
         let file = folder.path().join("ready.json");
         let errors = File::create(folder.path().join("log")).unwrap();
         let process = Command::new(weir())
-            .args(["dev", "--payers", "2", "--chain", chain, "--ready-file"])
+            .args(["dev", "--payers", "3", "--chain", chain, "--ready-file"])
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -119,8 +120,8 @@ impl Drop for Devnet {
     }
 }
 
-/// Lets a script of `tests/interop` pay, and reads what it prints.
-async fn run<T: DeserializeOwned>(script: &str, ready_file: &Path) -> T {
+/// Lets a script of `tests/interop` sign or pay, and reads what it prints.
+pub(crate) async fn run<T: DeserializeOwned>(script: &str, argument: impl AsRef<OsStr>) -> T {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop");
     assert!(
         folder.join("node_modules").is_dir(),
@@ -128,7 +129,7 @@ async fn run<T: DeserializeOwned>(script: &str, ready_file: &Path) -> T {
     );
     let run = tokio::process::Command::new("node")
         .arg(folder.join(script))
-        .arg(ready_file)
+        .arg(argument)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
@@ -146,6 +147,7 @@ async fn run<T: DeserializeOwned>(script: &str, ready_file: &Path) -> T {
 struct Bought {
     answers: Answers,
     story: Story,
+    raise: Raise,
 }
 
 #[derive(Deserialize)]
@@ -175,6 +177,31 @@ struct Story {
     wire: Vec<Exchange>,
 }
 
+/// A payer that locked too little.
+#[derive(Deserialize)]
+struct Raise {
+    channel: String,
+    bought: Vec<Raw>,
+    refused: Raw,
+    topped_up: Raw,
+    closed: Raw,
+    wire: Vec<Exchange>,
+}
+
+/// An answer as it came; its receipt is spelled as in the header.
+#[derive(Deserialize)]
+struct Raw {
+    status: u16,
+    body: String,
+    receipt: Option<String>,
+}
+
+impl Raw {
+    fn receipt(&self) -> SessionReceipt {
+        SessionReceipt::from_header(self.receipt.as_ref().unwrap().as_bytes()).unwrap()
+    }
+}
+
 /// One request of a client, and its answer's status.
 #[derive(Debug, Deserialize)]
 struct Exchange {
@@ -200,15 +227,28 @@ fn price_of(units: u64) -> Cumulative {
     Cumulative::new(ANSWER_PRICE.base_units() * u128::from(units))
 }
 
+fn whole(deposit: Amount) -> Cumulative {
+    Cumulative::new(deposit.base_units())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn mppx_opens_pays_streams_and_closes_on_tempo_session_v1() {
+async fn mppx_opens_pays_streams_tops_up_and_closes_on_tempo_session_v1() {
     let devnet = Devnet::start("tempo").await;
-    let Bought { answers, story } = run("mppx.mjs", &devnet.ready_file()).await;
-    let (first, second) = (check_answers(&answers), check_story(&story));
+    let bought: Bought = run("mppx.mjs", devnet.ready_file()).await;
+    let (first, second) = (check_answers(&bought.answers), check_story(&bought.story));
+    let third = check_raise(&bought.raise);
 
     let escrow = devnet.escrow().await;
-    check_end(&devnet, &escrow, &first, price_of(3), DEPOSIT_LARGE).await;
-    check_end(&devnet, &escrow, &second, price_of(STORY_TOKENS), DEPOSIT_SMALL).await;
+    check_end(&devnet, &escrow, &first, price_of(3), whole(DEPOSIT_LARGE)).await;
+    check_end(
+        &devnet,
+        &escrow,
+        &second,
+        price_of(STORY_TOKENS),
+        whole(DEPOSIT_SMALL),
+    )
+    .await;
+    check_end(&devnet, &escrow, &third, price_of(3), price_of(5)).await;
     let token = devnet.ready.token.parse().unwrap();
     let left = escrow.token_balance(token, devnet.ready.escrow.parse().unwrap());
     assert!(left.await.unwrap().is_zero(), "money stayed in the escrow");
@@ -275,13 +315,51 @@ fn check_story(bought: &Story) -> SessionReceipt {
     closed
 }
 
+/// Two answers use up the deposit, a third one is refused until the payer tops up; returns the receipt of the close.
+fn check_raise(bought: &Raise) -> SessionReceipt {
+    for (answer, units) in bought.bought.iter().zip(1..) {
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let receipt = answer.receipt();
+        assert_eq!(receipt.channel.to_string(), bought.channel);
+        assert_eq!(
+            (receipt.accepted, receipt.spent),
+            (price_of(units), price_of(units))
+        );
+    }
+    assert_eq!(bought.bought.len(), 3);
+    assert_eq!(bought.refused.status, 402);
+    let problem: Value = serde_json::from_str(&bought.refused.body).unwrap();
+    let kind = problem["type"].as_str().unwrap();
+    assert!(kind.ends_with("/amount-exceeds-deposit"), "{problem}");
+    assert_eq!(problem["deposit"], price_of(2).to_string());
+    assert_eq!(
+        (bought.topped_up.status, bought.topped_up.body.as_str()),
+        (200, "")
+    );
+    assert_eq!(bought.topped_up.receipt().spent, price_of(2));
+    let sales = [("GET", 402), ("GET", 200)];
+    let refused = [("GET", 402), ("GET", 402)];
+    let managed = |method| [(method, 402), (method, 200)];
+    let wire: Vec<(&str, u16)> = bought
+        .wire
+        .iter()
+        .map(|one| (one.method.as_str(), one.status))
+        .collect();
+    let expected = [sales, sales, refused, managed("HEAD"), sales, managed("POST")].concat();
+    assert_eq!(wire, expected);
+    assert_eq!(bought.closed.status, 200);
+    let closed = bought.closed.receipt();
+    assert_eq!((closed.accepted, closed.spent), (price_of(3), price_of(3)));
+    closed
+}
+
 /// On the chain and in the books, the payee got what was spent and the payer all the rest.
 async fn check_end(
     devnet: &Devnet,
     escrow: &Escrow,
     closed: &SessionReceipt,
     spent: Cumulative,
-    deposit: Amount,
+    deposit: Cumulative,
 ) {
     let hash = closed.tx_hash.unwrap();
     let landed = escrow.rpc().landed(hash).await.unwrap().unwrap();
@@ -301,10 +379,7 @@ async fn check_end(
         .unwrap()
         .unwrap();
     assert!(state.finalized);
-    assert_eq!(
-        (state.settled, state.deposit.base_units()),
-        (spent, deposit.base_units())
-    );
+    assert_eq!((state.settled, state.deposit), (spent, deposit));
 
     let view = devnet.finalized(closed.channel).await;
     assert_eq!((view.spent, view.settled), (spent, spent));

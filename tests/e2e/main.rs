@@ -21,6 +21,7 @@
 //! | `tls` | payers that connect by TLS |
 //! | `demo` | the demonstration comes out even and leaves no process |
 //! | `interop` | clients of other makes pay as they are published |
+//! | `unsent` | transactions that payers leave to the daemon to broadcast, over kills |
 //!
 //! Each test has a chain of its own, so that none waits for another's blocks or sees another's clock.
 
@@ -38,6 +39,7 @@ mod counter;
 mod daemon;
 mod demo;
 mod deploy;
+mod gate;
 mod interop;
 mod kill_nine;
 mod metrics;
@@ -52,6 +54,7 @@ mod service;
 mod settle;
 mod streams;
 mod tls;
+mod unsent;
 mod upstream_failures;
 mod wallet;
 mod world;

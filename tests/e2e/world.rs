@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use weir_chain::deploy::{deploy_dev_token, mint};
 use weir_chain::{Escrow, Opening, Rpc, Sender};
 use weir_client::{AllowedEscrow, HttpOptions, Limits, Payer};
-use weir_core::terms::EVM_DOMAIN_NAME;
 use weir_core::{Amount, ChainState, ChannelId, Cumulative, Domain, Terms};
 use weir_node::commands::deploy::{Deployed, Order, TokenCap, deploy};
 use weir_node::dev::accounts::account;
-use weir_node::dev::anvil::{Anvil, Options};
+use weir_node::dev::anvil::{Anvil, Network, Options};
+use weir_node::dev::devnet::PATH_USD;
 use weir_node::keys::SecretKey;
 
 /// The price of one answer on `/v1/answer`.
@@ -54,30 +54,35 @@ pub(crate) struct Settings<'a> {
 }
 
 impl World {
+    /// On a chain of Ethereum's rules.
     pub(crate) async fn start(payers: u32) -> Self {
+        Self::on(Network::Evm, payers).await
+    }
+
+    pub(crate) async fn on(network: Network, payers: u32) -> Self {
         let chain = Anvil::start(Options {
+            network,
             accounts: payers + 2,
             ..Options::default()
         })
         .await
         .unwrap();
-        let soon = || Instant::now() + Duration::from_secs(60);
         let rpc = Rpc::new(chain.url()).unwrap();
         let deployer = Sender::connect(rpc.clone(), account(0).unwrap().signer().clone())
             .await
             .unwrap();
-        let token = deploy_dev_token(&deployer, soon()).await.unwrap();
-        // What is sold is paid in the first; the escrow serves the second too.
-        let other = deploy_dev_token(&deployer, soon()).await.unwrap();
-        let caps = [token, other].map(|token| TokenCap { token, cap: CAP });
-        let order = Order::new(EVM_DOMAIN_NAME, &caps);
-        let deployed = deploy(&deployer, &order, |_| ()).await.unwrap();
         let payers: Vec<SecretKey> = (2..payers + 2).map(|index| account(index).unwrap()).collect();
-        let mints = payers.iter().map(|payer| {
-            let (deployer, call) = (&deployer, mint(token, payer.address(), FUNDS));
-            async move { deployer.land(&call, soon()).await }
-        });
-        futures_util::future::try_join_all(mints).await.unwrap();
+        let tokens = match network {
+            Network::Evm => deploy_tokens(&deployer, &payers).await,
+            // Which every account has.
+            Network::Tempo => vec![PATH_USD],
+        };
+        let caps: Vec<TokenCap> = tokens
+            .into_iter()
+            .map(|token| TokenCap { token, cap: CAP })
+            .collect();
+        let order = Order::new(network.domain_name(), &caps);
+        let deployed = deploy(&deployer, &order, |_| ()).await.unwrap();
         let files = tempfile::Builder::new().prefix("weir-e2e-").tempdir().unwrap();
         let payee = account(1).unwrap();
         payee.save(&files.path().join("payee-key")).unwrap();
@@ -86,7 +91,9 @@ impl World {
         std::fs::write(&secret_file, secret).unwrap();
         std::fs::set_permissions(&secret_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         Self {
-            escrow: Escrow::over(rpc, deployed.escrow, EVM_DOMAIN_NAME).await.unwrap(),
+            escrow: Escrow::over(rpc, deployed.escrow, network.domain_name())
+                .await
+                .unwrap(),
             deployed,
             payee,
             payers,
@@ -194,7 +201,6 @@ impl World {
 
     /// Opens a channel to the payee in another token of the escrow, past the daemon.
     pub(crate) async fn open_in_another_token(&self, index: usize) -> ChannelId {
-        let soon = || Instant::now() + Duration::from_secs(60);
         let token = self.deployed.tokens[1].token;
         let terms = Terms {
             payer: self.payers[index].address(),
@@ -236,7 +242,8 @@ impl World {
         self.ask("evm_mine", json!([])).await;
     }
 
-    async fn ask(&self, method: &str, params: Value) {
+    /// Asks the node, methods of its own included.
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
         let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let answer: Value = reqwest::Client::new()
             .post(self.rpc_url())
@@ -248,7 +255,24 @@ impl World {
             .await
             .unwrap();
         assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
     }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// Two tokens, of which payers have the first: what is sold is paid in that, and the escrow serves the second too.
+async fn deploy_tokens(deployer: &Sender, payers: &[SecretKey]) -> Vec<Address> {
+    let token = deploy_dev_token(deployer, soon()).await.unwrap();
+    let other = deploy_dev_token(deployer, soon()).await.unwrap();
+    let mints = payers.iter().map(|payer| {
+        let call = mint(token, payer.address(), FUNDS);
+        async move { deployer.land(&call, soon()).await }
+    });
+    futures_util::future::try_join_all(mints).await.unwrap();
+    vec![token, other]
 }
 
 /// A `[[route]]` with a price and more lines.

@@ -21,7 +21,7 @@ use weir_chain::{Rpc, Sender};
 use weir_core::Amount;
 
 /// pathUSD, a token of every Tempo chain (6 decimals); anvil funds all its accounts with it.
-const PATH_USD: Address = address!("20c0000000000000000000000000000000000000");
+pub const PATH_USD: Address = address!("20c0000000000000000000000000000000000000");
 /// The most that one channel may hold on the devnet, in base units.
 pub const MAX_DEPOSIT: Amount = Amount::new(1_000_000_000);
 /// What every payer gets, in base units.
