@@ -76,6 +76,7 @@ deep: $(TOOLS) $(CLIENTS) ## The long campaigns: deep fuzzing of the contracts, 
 	@script/steps \
 		'contracts=FOUNDRY_PROFILE=deep script/test-contracts' \
 		'slither=script/slither' \
+		'halmos=script/halmos' \
 		'coverage=script/coverage' \
 		'tests=WEIR_PROPTEST_CASES=$${WEIR_PROPTEST_CASES:-200000} cargo test $(WORKSPACE)'
 
