@@ -18,7 +18,7 @@ const STORY_TOKENS: u64 = 60;
 /// the gas of a Tempo transaction without its calls.
 const PAY_WITH_MPPX: &str = r"pay for an answer with mppx (the key is worthless):
 
-mkdir -p mppx-try && cd mppx-try && npm install mppx@0.11.0 viem@2.56.8
+mkdir -p mppx-try && cd mppx-try && npm init -y && npm install mppx@0.11.0 viem@2.56.8
 cat > pay.mjs <<'END'
 import { sessionLegacyManager } from 'mppx/client'
 import { createClient, http } from 'viem'

@@ -13,7 +13,7 @@ use weir_till::{Clock, SystemClock};
 const EXAMPLES: &str = "\
 Examples:
   weir settle
-  weir settle 0x1b2c3d4e --wait 60
+  weir settle 0x1b2c3d4e --wait 300
   weir settle --config /etc/weir/weir.toml --json";
 
 /// Collect on-chain now what channels have earned
@@ -26,7 +26,7 @@ pub struct Settle {
     /// The channel, by its id or the beginning of it; default: all with something to collect
     #[arg(value_name = "ID")]
     pub channel: Option<String>,
-    /// Wait at most this long until the chain has paid out
+    /// Wait at most this long until the payment is final: `finality_blocks` after the block that it is in
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
     /// Where the daemon is.
@@ -52,8 +52,8 @@ impl Settle {
             Ok(())
         } else {
             Err(Failure::failed(format_args!(
-                "not everything was settled after {seconds} s; the daemon goes on trying, and its log says what is in \
-                 the way"
+                "not everything was final after {seconds} s: a payment counts `finality_blocks` after its block. The \
+                 daemon goes on; its log says what has landed, and what is in the way"
             )))
         }
     }
