@@ -6,7 +6,8 @@
 //! uses its authorisation first, and raises it only when the server says that it was indeed charged.
 //!
 //! Any answer may turn out to be a stream, and a stream uses whatever is authorised without asking. So each new
-//! signature is held against the limit on streams before it is made, whatever was asked for (promise PAY-1).
+//! signature is held against the limit on streams before it is made, whatever was asked for (promise PAY-1); and while
+//! a stream is under way nothing else is bought, because it would use what that authorises too.
 
 use crate::cost::Cost;
 use crate::limits::LimitExceeded;
@@ -34,6 +35,8 @@ pub(crate) struct Share {
     agreed: Amount,
     /// Most that its answer may use: what the limits on streams and runs are held against.
     pub(crate) reach: Amount,
+    /// Its answer is a stream, and under way.
+    streams: bool,
     /// What was known to be spent when it began.
     spent_before: Cumulative,
     /// What was of unknown outcome when it began.
@@ -61,6 +64,8 @@ pub(crate) enum Held {
         required: Cumulative,
         agreed: Cumulative,
     },
+    /// A stream is under way, or this answer is one while other requests are: it would use what they authorise.
+    Streaming,
     /// The channel's server overcharged once: nothing more is signed.
     Stopped,
     /// A total does not fit 128 bits.
@@ -95,6 +100,10 @@ pub(crate) struct Account {
     unknown: Amount,
     /// Part of `agreed` whose requests are on their way.
     in_flight: Amount,
+    /// A stream is under way.
+    streaming: bool,
+    /// A stream was given up as it began: it may have used all that is signed, and its server is no cheat for that.
+    strayed: bool,
 }
 
 impl Account {
@@ -114,6 +123,8 @@ impl Account {
             stopped: false,
             unknown,
             in_flight: Amount::ZERO,
+            streaming: false,
+            strayed: false,
         }
     }
 
@@ -127,6 +138,9 @@ impl Account {
         bounds: Bounds,
         claim: impl FnOnce(Amount) -> Result<(), LimitExceeded>,
     ) -> Result<(Share, Cumulative), Held> {
+        if self.streaming {
+            return Err(Held::Streaming);
+        }
         let price = bounds.price;
         let settled = self.agreed.minus(self.unknown).ok_or(Held::Overflow)?;
         let agreed = self.agreed.plus(price).ok_or(Held::Overflow)?;
@@ -140,6 +154,7 @@ impl Account {
             price,
             agreed: price,
             reach: price,
+            streams: false,
             spent_before: self.spent,
             unknown_before: self.unknown,
         };
@@ -175,13 +190,30 @@ impl Account {
     /// The answer is a stream: agrees to all that is signed already, because the stream uses it without asking.
     ///
     /// # Errors
-    /// [`Held::Limit`] when that is more than one stream may use; nothing has changed then.
+    /// [`Held::Limit`] when that is more than one stream may use, [`Held::Streaming`] while other requests are under
+    /// way; nothing more is agreed to then, but the stream may have used what is signed before it is cut.
     pub(crate) fn widen(
         &mut self,
         share: &mut Share,
         bounds: Bounds,
         claim: impl FnOnce(Amount) -> Result<(), LimitExceeded>,
     ) -> Result<(), Held> {
+        let widened = self.make_room(share, bounds, claim);
+        share.streams = widened.is_ok();
+        self.streaming |= share.streams;
+        self.strayed |= widened.is_err();
+        widened
+    }
+
+    fn make_room(
+        &mut self,
+        share: &mut Share,
+        bounds: Bounds,
+        claim: impl FnOnce(Amount) -> Result<(), LimitExceeded>,
+    ) -> Result<(), Held> {
+        if self.in_flight > share.agreed {
+            return Err(Held::Streaming);
+        }
         let others = self.others(share, self.unknown)?;
         // The answer's first receipt may tell that what was unknown was spent. It may hold this request's first unit.
         let own = Some(self.spent) >= others.plus(bounds.price);
@@ -242,9 +274,13 @@ impl Account {
     /// The most that may be spent, when the receipt says more; the account is stopped then.
     pub(crate) fn end(&mut self, share: &Share, outcome: Outcome) -> Result<Cost, Cumulative> {
         self.in_flight = self.in_flight.checked_sub(share.agreed).unwrap_or(Amount::ZERO);
+        self.streaming &= !share.streams;
         match outcome {
             Outcome::Charged(spent) => self.see_spent(spent)?,
-            Outcome::Refused => self.agreed = self.agreed.minus(share.agreed).unwrap_or(self.agreed),
+            Outcome::Refused => {
+                let agreed = self.agreed.minus(share.agreed).unwrap_or(self.agreed);
+                self.agreed = agreed.max(self.spent);
+            }
             Outcome::Unknown => {
                 self.unknown = self.unknown.checked_add(share.agreed).unwrap_or(self.unknown);
             }
@@ -288,12 +324,23 @@ impl Account {
     /// # Errors
     /// As [`Account::end`].
     pub(crate) fn see_spent(&mut self, spent: Cumulative) -> Result<(), Cumulative> {
-        if spent > self.agreed || spent > self.signed {
+        let most = self.most();
+        if spent > most {
             self.stopped = true;
-            return Err(self.agreed.min(self.signed));
+            return Err(most);
         }
         self.spent = self.spent.max(spent);
+        self.agreed = self.agreed.max(self.spent);
         Ok(())
+    }
+
+    /// The most that the server may honestly report as spent.
+    pub(crate) fn most(&self) -> Cumulative {
+        if self.strayed {
+            self.signed
+        } else {
+            self.agreed.min(self.signed)
+        }
     }
 
     /// The total that is spent or agreed for other requests, when so much is taken as unknown.

@@ -50,16 +50,20 @@ impl Server {
     }
 }
 
-fn charge(account: &mut Account, server: &mut Server, (voucher, share): (Cumulative, &Share)) -> Cumulative {
+/// Charges for a request. What it authorised may be used up by a stream that was given up: then it is refused.
+fn charge(account: &mut Account, server: &mut Server, (voucher, share): (Cumulative, &Share)) -> Outcome {
     let price = share.price;
-    server.charge(voucher, price).unwrap_or_else(|required| {
-        let conceded = account
-            .concede(share, required, exact(price.base_units()))
-            .expect("an honest demand is within what was agreed");
-        server
-            .charge(conceded, price)
-            .expect("the conceded total is enough")
-    })
+    let strayed = account.strayed;
+    let charged = server.charge(voucher, price).or_else(|required| {
+        match account.concede(share, required, exact(price.base_units())) {
+            Ok(conceded) => Ok(server
+                .charge(conceded, price)
+                .expect("the conceded total is enough")),
+            Err(Held::Demand { .. }) if strayed => Err(()),
+            Err(held) => panic!("an honest demand is within what was agreed: {held:?}"),
+        }
+    });
+    charged.map_or(Outcome::Refused, Outcome::Charged)
 }
 
 const STREAM_MAX: u128 = 120;
@@ -129,10 +133,20 @@ proptest! {
                     prop_assert!(charged <= STREAM_MAX.max(price.into()), "{charged}");
                     streamed += account.signed.base_units() - signed;
                 }
+                // One that comes beside requests is given up, but uses what it can before it is cut.
+                Event::Stream(price, ..) => {
+                    let signed = account.signed.base_units();
+                    let (mut share, voucher) = account.agree(exact(price.into()), free).unwrap();
+                    prop_assert_eq!(account.widen(&mut share, exact(price.into()), free), Err(Held::Streaming));
+                    while server.charge(voucher, share.price).is_ok() {}
+                    account.end(&share, Outcome::Unknown).unwrap();
+                    prop_assert!(account.see_spent(total(server.spent)).is_ok());
+                    streamed += account.signed.base_units() - signed;
+                }
                 Event::Answer(which) if !flying.is_empty() => {
                     let (voucher, share) = flying.swap_remove(which % flying.len());
-                    let spent = charge(&mut account, &mut server, (voucher, &share));
-                    prop_assert!(account.end(&share, Outcome::Charged(spent)).is_ok());
+                    let outcome = charge(&mut account, &mut server, (voucher, &share));
+                    prop_assert!(account.end(&share, outcome).is_ok());
                 }
                 Event::Refuse(which) if !flying.is_empty() => {
                     let (_, share) = flying.swap_remove(which % flying.len());
@@ -149,13 +163,14 @@ proptest! {
                 }
                 Event::Restart => {
                     flying.clear();
-                    account = Account::load(account.deposit, account.signed, account.agreed, account.spent);
+                    let agreed = account.agreed.max(account.most());
+                    account = Account::load(account.deposit, account.signed, agreed, account.spent);
                 }
                 _ => {}
             }
             prop_assert!(account.spent <= account.agreed);
             prop_assert!(account.signed.base_units() <= asked_total + streamed);
-            prop_assert!(server.spent <= account.agreed.base_units(), "what was charged was agreed");
+            prop_assert!(server.spent <= account.agreed.max(account.most()).base_units(), "what was charged was agreed");
         }
     }
 }

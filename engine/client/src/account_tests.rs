@@ -212,6 +212,48 @@ fn pay_1_what_was_signed_earlier_is_no_more_than_a_stream_may_cost_either() {
 }
 
 #[test]
+fn nothing_is_bought_beside_a_stream_which_would_use_it() {
+    let mut account = account(1000);
+    let (mut share, _) = account.agree(exact(10), free).unwrap();
+    account.widen(&mut share, exact(10), free).unwrap();
+    assert_eq!(account.agree(exact(10), free), Err(Held::Streaming));
+    assert_eq!(
+        account.extend(&mut share, total(20), exact(10), free),
+        Ok(total(20))
+    );
+    account.end(&share, Outcome::Charged(total(20))).unwrap();
+    assert_eq!(account.agree(exact(10), free).unwrap().1, total(30));
+}
+
+#[test]
+fn pay_3_a_stream_that_came_beside_a_request_and_was_given_up_makes_nobody_a_cheat() {
+    let stray = || {
+        let mut account = account(1000);
+        let step = Bounds {
+            step: amount(100),
+            ahead_max: amount(100),
+            ..exact(10)
+        };
+        let (plain, _) = account.agree(step, free).unwrap();
+        let (mut stream, signed) = account.agree(step, free).unwrap();
+        assert_eq!((signed, account.agreed), (total(100), total(20)));
+        assert_eq!(account.widen(&mut stream, step, free), Err(Held::Streaming));
+        account.end(&stream, Outcome::Unknown).unwrap();
+        (account, plain)
+    };
+    // It used all that is signed before it was cut, and the other request found nothing left.
+    let (mut account, plain) = stray();
+    account.see_spent(total(100)).unwrap();
+    account.end(&plain, Outcome::Refused).unwrap();
+    assert_eq!((account.spent, account.agreed), (total(100), total(100)));
+    assert_eq!(account.agree(exact(10), free).unwrap().1, total(110));
+    // A cheat is one that claims more than is signed.
+    let (mut account, _) = stray();
+    assert_eq!(account.see_spent(total(101)), Err(total(100)));
+    assert!(account.stopped);
+}
+
+#[test]
 fn pay_1_an_absurd_demand_is_no_reason_to_sign() {
     let bounds = Bounds {
         ahead_max: amount(5),

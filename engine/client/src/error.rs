@@ -27,6 +27,11 @@ pub enum Error {
     /// The channel was stopped earlier, after an overcharge. Its server gets no new one before this one is over.
     #[error("channel {0} is stopped: its server overcharged earlier")]
     Stopped(ChannelId),
+    /// A stream pays with the channel, and would use what another request authorises.
+    #[error(
+        "a stream is under way on channel {0}, or began beside another request: one of them at a time pays with a channel"
+    )]
+    Streaming(ChannelId),
     /// The URL would send a credential in the clear.
     #[error("a payment over http:// to {0:?} could be read and replayed; use https")]
     Insecure(String),

@@ -129,7 +129,7 @@ impl Purse {
         }
     }
 
-    fn refusal(&self, held: Held) -> Error {
+    pub(crate) fn refusal(&self, held: Held) -> Error {
         match held {
             Held::Limit(why) => why.into(),
             Held::Demand { required, agreed } => Error::Demand {
@@ -137,6 +137,7 @@ impl Purse {
                 required,
                 agreed,
             },
+            Held::Streaming => Error::Streaming(self.id),
             Held::Stopped => Error::Stopped(self.id),
             Held::Overflow => Error::Overflow,
             // Callers cover the deposit first, within the limit.
@@ -153,7 +154,8 @@ fn snapshot(inside: &Inside) -> ChannelRecord {
     ChannelRecord {
         deposit: account.deposit,
         signed: account.signed,
-        agreed: account.agreed,
+        // A restart forgets that a stream went astray.
+        agreed: account.agreed.max(account.most()),
         spent: account.spent,
         stopped: account.stopped,
         ..record.clone()

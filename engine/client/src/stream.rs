@@ -58,11 +58,10 @@ pub struct PaidStream {
 impl Payer {
     /// Gets a resource as it comes, and pays for it as it flows, within the limits.
     ///
-    /// Until a stream is over, make no other request on its channel: it may use what that one authorises, which the
-    /// account does not foresee, so that an honest server can be taken for one that overcharges.
+    /// Until it is over or dropped, nothing else is bought on its channel: it would use what that authorises.
     ///
     /// # Errors
-    /// As [`Payer::request`].
+    /// As [`Payer::request`]; [`Error::Streaming`] while another stream is under way.
     pub async fn stream(&self, url: &str) -> Result<PaidStream, Error> {
         self.stream_request(Method::GET, url, HeaderMap::new(), Vec::new())
             .await

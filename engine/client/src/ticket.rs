@@ -109,10 +109,11 @@ impl Ticket {
     /// The answer is a stream: agrees to all that it may use without asking.
     pub(crate) async fn widen(&mut self, bounds: Bounds) -> Result<(), Error> {
         let (share, run) = (&mut self.share, &self.run);
+        // Also a refusal leaves something to write down: the stream is here already.
         let widened = self
             .purse
-            .change(|_, account| account.widen(share, bounds, |grown| run.claim(grown)));
-        widened.await
+            .change(|_, account| Ok(account.widen(share, bounds, |grown| run.claim(grown))));
+        widened.await?.map_err(|held| self.purse.refusal(held))
     }
 
     /// Agrees to what a stream needs next, within what one stream may cost.
