@@ -56,8 +56,14 @@ impl Core {
     pub(crate) async fn pay(&self, request: &Request) -> Result<Paid, Error> {
         let mut patience = self.http.patience();
         match self.purchase(request, &mut patience).await {
-            // Refused, so not paid for. Whether a new channel may be opened, the chain tells.
-            Err(Error::ChannelGone(_)) => self.purchase(request, &mut patience).await,
+            // Refused, so not paid for, unless the server took what the voucher was for all the same. Whether a new
+            // channel may be opened, the chain tells.
+            Err(Error::ChannelGone(id)) => {
+                if let Some(purse) = self.purse(id) {
+                    self.see_whether_closed(&purse).await?;
+                }
+                self.purchase(request, &mut patience).await
+            }
             done => done,
         }
     }

@@ -2,15 +2,40 @@
 
 use crate::chain_world::{DEPOSIT, GRACE_SECONDS, NOWHERE, World};
 use crate::state::Stage;
-use crate::{AllowedEscrow, ChainError, CloseRequest, Error, LimitExceeded, Limits};
+use crate::{AllowedEscrow, ChainError, ChannelRecord, CloseRequest, Error, LimitExceeded, Limits, Payer};
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::Provider;
+use core::fmt::Debug;
+use core::time::Duration;
 use reqwest::Url;
 use serde_json::json;
-use std::time::Duration;
 use weir_chain::SettleRow;
 use weir_core::{Amount, Cumulative};
 use weir_test_support::{ask, soon};
+
+/// Longest wait for something that takes a moment on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a signed transaction is on its way to the node. One that did not arrive is sent by the next attempt.
+const BROADCAST: Duration = Duration::from_secs(1);
+
+/// Lets work go on until the books show that its transaction is signed and the node has it, and gives it up there.
+async fn die_when<T: Debug>(
+    payer: &Payer,
+    is_signed: impl Fn(&ChannelRecord) -> bool,
+    work: impl Future<Output = T>,
+) {
+    let signed = async {
+        while !payer.channels().iter().any(&is_signed) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(BROADCAST).await;
+    };
+    tokio::select! {
+        done = work => panic!("nothing is mined: {done:?}"),
+        () = signed => {}
+        () = tokio::time::sleep(PATIENCE) => panic!("nothing was signed"),
+    }
+}
 
 #[tokio::test]
 async fn a_channel_is_opened_with_what_is_suggested_and_found_again_after_a_restart() {
@@ -54,8 +79,8 @@ async fn threat_t6_an_open_that_was_broadcast_is_resumed_and_not_made_again() {
         .unwrap();
     world.automine(false).await;
     // The process dies while its open waits to be mined.
-    let waiting = tokio::time::timeout(Duration::from_secs(3), world.open(&payer)).await;
-    assert!(waiting.is_err());
+    let signed = |record: &ChannelRecord| record.open_envelope.is_some();
+    die_when(&payer, signed, world.open(&payer)).await;
     let record = payer.channels().pop().unwrap();
     assert!(record.open_envelope.is_some() && record.stage == Stage::Opening);
     drop(payer);
@@ -123,11 +148,7 @@ async fn a_top_up_that_was_broadcast_is_not_made_twice() {
     let (offer, url) = (world.offer(), Url::parse(NOWHERE).unwrap());
     let needed = Cumulative::new(2 * DEPOSIT);
     let waiting = payer.core.cover(&purse, &offer, needed, &url);
-    assert!(
-        tokio::time::timeout(Duration::from_secs(3), waiting)
-            .await
-            .is_err()
-    );
+    die_when(&payer, |record| record.pending_top_up.is_some(), waiting).await;
     let id = purse.id();
     drop((purse, payer));
     let payer = world.payer().await;
@@ -295,6 +316,29 @@ async fn threat_p5_a_channel_that_was_given_up_or_cheated_on_is_in_the_way_of_a_
     world.pass(GRACE_SECONDS).await;
     payer.withdraw(second.id()).await.unwrap();
     assert!(world.open(&payer).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_record_of_a_chain_that_began_anew_is_named_and_in_the_way_until_it_is_moved() {
+    let world = World::new().await;
+    let payer = world.payer().await;
+    let before = ask(&world.rpc, "evm_snapshot", json!([])).await;
+    let purse = world.open(&payer).await.unwrap();
+    purse
+        .mark(|record, _| record.stage = Stage::Closing)
+        .await
+        .unwrap();
+    ask(&world.rpc, "evm_revert", json!([before])).await;
+    let error = world.open(&payer).await.unwrap_err();
+    let Error::NotOnChain { channel, file } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(channel, purse.id());
+    assert_eq!(world.balance(&payer).await, 10 * DEPOSIT);
+    drop((purse, payer));
+    std::fs::rename(&file, file.with_extension("old")).unwrap();
+    let payer = world.payer().await;
+    assert_ne!(world.open(&payer).await.unwrap().id(), channel);
 }
 
 #[tokio::test]

@@ -65,9 +65,10 @@ impl Payer {
 impl Core {
     async fn close(&self, purse: &Arc<Purse>, url: &Url) -> Result<CloseOutcome, Error> {
         let before = purse.record().stage;
+        // Without the node nothing is asked of anybody, and the channel stays what it is.
+        let escrow = self.chain.escrow_of(&purse.record()).await?;
         purse.mark(|record, _| record.stage = Stage::Closing).await?;
         let record = purse.record();
-        let escrow = self.chain.escrow_of(&record).await?;
         // All that may be owed and no more: what was signed ahead of it is not offered.
         let total = record.agreed.min(record.signed);
         let receipt = match self.manage(url, purse, Action::Close, total).await {

@@ -6,6 +6,7 @@ use crate::onchain::ChainError;
 use crate::receipt::Overcharged;
 use crate::state::StateError;
 use alloy::primitives::{Address, B256};
+use std::path::PathBuf;
 use weir_core::{Amount, ChannelId, Cumulative, UnixSeconds};
 use weir_protocol::{ProblemType, timestamp};
 
@@ -84,6 +85,17 @@ pub enum Error {
         "channel {0} buys nothing more, but the escrow still holds its deposit: the server closes it later or forgot it"
     )]
     Forgotten(ChannelId),
+    /// The escrow has no such channel, although its open was mined once: the chain was made anew, or its node is another
+    /// one. Nothing is locked on a guess.
+    #[error(
+        "channel {channel} buys nothing more, and the escrow has none of that id: its chain began anew, or the node is behind"
+    )]
+    NotOnChain {
+        /// The channel.
+        channel: ChannelId,
+        /// Its record, which is in the way of a new channel.
+        file: PathBuf,
+    },
     /// The channel was closed earlier: nothing is left to do. Amounts are base units.
     #[error("channel {channel} is closed already: the server got {settled}, and {refunded} came back")]
     AlreadyClosed {

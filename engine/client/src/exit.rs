@@ -5,6 +5,7 @@ use crate::close::{closed_before, closed_in};
 use crate::error::Error;
 use crate::onchain::{ChainError, OnChain};
 use crate::payer::{Core, Payer};
+use crate::receipt::Overcharged;
 use crate::state::Stage;
 use alloy::primitives::{Address, B256};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -39,6 +40,8 @@ pub struct Withdrawal {
     pub refunded: Amount,
     /// True when the token refused the refund, which now waits for `withdraw_refund`.
     pub credited: bool,
+    /// What is wrong with `settled`, where the books know what was agreed.
+    pub overcharged: Option<Overcharged>,
 }
 
 /// A channel of this payer, as the chain tells it.
@@ -75,15 +78,18 @@ impl FoundChannel {
 
 impl Payer {
     /// Starts the grace period of a channel, known to the books or not. Asking again changes nothing. From then on the
-    /// next request to its server opens a new channel.
+    /// next request to its server opens a new channel, unless this one is stopped: then it must be over first.
     ///
     /// # Errors
-    /// [`Error::AlreadyClosed`]; [`Error::NoChannel`]; [`Error::Chain`].
+    /// [`Error::AlreadyClosed`], or [`Error::Overcharged`] when that captured more than was agreed;
+    /// [`Error::NoChannel`]; [`Error::Chain`].
     pub async fn request_close(&self, channel: ChannelId) -> Result<CloseRequest, Error> {
         let core = &self.core;
         let (escrow, found) = core.locate(channel).await?;
         if found.state.finalized {
-            core.set_stage(channel, Stage::Closed).await?;
+            if let Some(purse) = core.purse(channel) {
+                purse.finalize(found.state.settled).await?;
+            }
             let (settled, refunded, _) = closed_before(&escrow, &found).await?;
             return Err(Error::AlreadyClosed {
                 channel,
@@ -125,6 +131,7 @@ impl Payer {
             settled,
             refunded,
             credited,
+            overcharged: core.purse(channel).and_then(|purse| purse.overcapture(settled)),
         };
         if found.state.finalized {
             core.set_stage(channel, Stage::Closed).await?;

@@ -7,12 +7,13 @@ use crate::offer::Offer;
 use crate::onchain::{ChainError, OnChain};
 use crate::payer::Core;
 use crate::purse::Purse;
+use crate::receipt::Overcharged;
 use crate::state::{ChannelRecord, PendingTopUp, Stage};
 use alloy::primitives::{Address, B256};
 use reqwest::Url;
 use std::sync::Arc;
 use weir_chain::{Escrow, Opening};
-use weir_core::{Amount, Cumulative, Terms};
+use weir_core::{Amount, ChainState, Cumulative, Terms};
 
 /// How many units a first deposit covers when the server suggests none.
 const DEPOSIT_UNITS_DEFAULT: u64 = 100;
@@ -50,20 +51,46 @@ impl Core {
     /// ask the escrow for a close, so a request that stands there is its own word. A server that overcharged gets no
     /// second deposit before the first is over.
     async fn must_be_left(&self, purse: &Arc<Purse>) -> Result<(), Error> {
-        let record = purse.record();
-        let escrow = self.chain.escrow_of(&record).await?;
-        let found = self.chain.channel(&escrow, purse.id()).await?;
-        let state = found.map(|found| found.state);
-        if state.is_some_and(|state| state.finalized) {
-            return purse.mark(|record, _| record.stage = Stage::Closed).await;
+        let Some(state) = self.see_whether_closed(purse).await? else {
+            return Err(Error::NotOnChain {
+                channel: purse.id(),
+                file: self.state.file_of(purse.id()),
+            });
+        };
+        if state.finalized {
+            return Ok(());
         }
-        if record.stopped {
+        if purse.record().stopped {
             return Err(Error::Stopped(purse.id()));
         }
-        match state.and_then(|state| state.close_requested_at) {
+        match state.close_requested_at {
             Some(_) => Ok(()),
             None => Err(Error::Forgotten(purse.id())),
         }
+    }
+
+    /// Reads a channel that buys nothing more; `None` when the escrow has none. What a close captured beyond what was
+    /// agreed is this run's loss: for a request that was refused the price is the run's again, and a server that
+    /// refuses and captures would be paid outside every limit.
+    ///
+    /// # Errors
+    /// [`Error::Overcharged`].
+    pub(crate) async fn see_whether_closed(&self, purse: &Arc<Purse>) -> Result<Option<ChainState>, Error> {
+        let escrow = self.chain.escrow_of(&purse.record()).await?;
+        let found = self.chain.channel(&escrow, purse.id()).await?;
+        let state = found.map(|found| found.state);
+        if let Some(state) = state.filter(|state| state.finalized) {
+            let closed = purse.finalize(state.settled).await;
+            if let Err(Error::Overcharged {
+                why: Overcharged::Captured { captured, agreed },
+                ..
+            }) = &closed
+            {
+                self.run.lose(captured.since(*agreed).unwrap_or(Amount::ZERO));
+            }
+            closed?;
+        }
+        Ok(state)
     }
 
     /// Decides on a channel and writes it down; nothing is broadcast yet.
@@ -193,12 +220,8 @@ impl Core {
             .ok_or(ChainError::NoChannel(purse.id()))?;
         purse.with(|account| account.deposit = found.state.deposit);
         if found.state.finalized || found.state.close_requested_at.is_some() {
-            let stage = if found.state.finalized {
-                Stage::Closed
-            } else {
-                Stage::Closing
-            };
-            purse.mark(|record, _| record.stage = stage).await?;
+            // Closed is what `see_whether_closed` found: what the close captured is compared once the request is over.
+            purse.mark(|record, _| record.stage = Stage::Closing).await?;
             return Err(Error::ChannelGone(purse.id()));
         }
         Ok(found)

@@ -3,7 +3,7 @@
 use crate::account::{Account, Held};
 use crate::error::Error;
 use crate::receipt::Overcharged;
-use crate::state::{ChannelRecord, StateDir, StateError};
+use crate::state::{ChannelRecord, Stage, StateDir, StateError};
 use std::sync::{Arc, Mutex as BriefMutex, MutexGuard, PoisonError};
 use tokio::sync::Mutex;
 use weir_core::{ChannelId, Cumulative};
@@ -120,6 +120,25 @@ impl Purse {
             },
             Err(error) => error,
         }
+    }
+
+    /// Takes note that the channel is closed on the chain, and compares what that captured with what was agreed for the
+    /// requests that got what they paid for, or may have.
+    ///
+    /// # Errors
+    /// [`Error::Overcharged`].
+    pub(crate) async fn finalize(&self, captured: Cumulative) -> Result<(), Error> {
+        self.mark(|record, _| record.stage = Stage::Closed).await?;
+        match self.overcapture(captured) {
+            Some(why) => Err(self.stop(why).await),
+            None => Ok(()),
+        }
+    }
+
+    /// What is wrong with a captured total, if anything is.
+    pub(crate) fn overcapture(&self, captured: Cumulative) -> Option<Overcharged> {
+        let agreed = self.with(|account| account.most());
+        (captured > agreed).then_some(Overcharged::Captured { captured, agreed })
     }
 
     pub(crate) fn overspent(&self, spent: Cumulative, agreed: Cumulative) -> Error {

@@ -257,7 +257,7 @@ impl StateDir {
         Ok(ReceiptLog { path, file })
     }
 
-    fn file_of(&self, channel: ChannelId) -> PathBuf {
+    pub(crate) fn file_of(&self, channel: ChannelId) -> PathBuf {
         self.path.join(format!("{channel}.json"))
     }
 }

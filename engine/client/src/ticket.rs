@@ -49,6 +49,12 @@ impl RunTotal {
         }
     }
 
+    /// Counts what was taken without being agreed to.
+    pub(crate) fn lose(&self, amount: Amount) {
+        let mut claimed = brief(&self.claimed);
+        *claimed = claimed.checked_add(amount).unwrap_or(Amount::new(u128::MAX));
+    }
+
     fn give_back(&self, amount: Amount) {
         let mut claimed = brief(&self.claimed);
         *claimed = claimed.checked_sub(amount).unwrap_or(Amount::ZERO);
