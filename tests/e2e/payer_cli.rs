@@ -294,6 +294,6 @@ async fn a_busy_server_is_waited_for_aloud_and_not_for_ever() {
     let waited = "503 Service Unavailable: taking stock; trying again in 1 s, for another 2 s at most";
     let ran = ran.must(1, &[waited, "the server answered 503"]);
     assert!(ran.err.matches("trying again").count() < 4, "{ran:?}");
-    assert!(began.elapsed() < Duration::from_secs(20), "{ran:?}");
+    assert!(began.elapsed() < Duration::from_secs(60), "{ran:?}");
     serving.abort();
 }

@@ -106,8 +106,8 @@ async fn ctrl_c_tells_what_was_paid_and_what_is_open() {
     let (_upstream, daemon) = shop(&world, "stopped").await;
     let cli = Cli::new(&world, &world.payers[0], "hasty");
     let story = format!("{}/v1/story?tokens=1000&delay_ms=20", daemon.gateway);
-    let mut least = 300;
-    for (more, people) in [(&[][..], true), (&["--json"], false)] {
+    let (mut least, mut closing) = (300, Vec::new());
+    for (more, people) in [(&["--close"][..], true), (&["--json"], false)] {
         let mut command = cli.paying(&story, &[&["--max-ahead", STEP], more].concat());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let running = command.spawn().unwrap();
@@ -125,6 +125,9 @@ async fn ctrl_c_tells_what_was_paid_and_what_is_open() {
         if people {
             let ran = ran.must(130, &["paid ", " in 1 answer to ", "weir: interrupted"]);
             assert!(ran.units() >= 3, "{ran:?}");
+            // It was to close the channel, and says that it did not, and how.
+            assert!(ran.err.contains("was not seen closed"), "{ran:?}");
+            closing = told(&ran.err);
         } else {
             let ran = ran.must(130, &[]);
             let [answer, error] = documents(&ran.out).try_into().unwrap();
@@ -142,6 +145,9 @@ async fn ctrl_c_tells_what_was_paid_and_what_is_open() {
         assert_eq!(cli.spent().await, spent.to_string());
         least += spent.base_units();
     }
+
+    let [close] = closing.try_into().unwrap();
+    cli.obey(&close).await.must(0, &["closed channel "]);
 
     // No answer is there yet, and nobody knows what becomes of it.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 /// How the payer speaks HTTP.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
-    /// Longest wait for an answer's head and for each piece of its body.
+    /// Longest wait for an answer's head and for each piece of its body. A server may charge for what is given up
+    /// before it comes, so it should be longer than any server is silent.
     pub timeout: Duration,
     /// Longest answer body that is read whole, in bytes.
     pub body_bytes_max: usize,
@@ -29,7 +30,7 @@ pub struct HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
-            timeout: Duration::from_secs(30),
+            timeout: SILENCE_MAX,
             body_bytes_max: 64 * 1024 * 1024,
             retries_max: 4,
             wait_max: WAIT_MAX_DEFAULT,
@@ -39,6 +40,11 @@ impl Default for HttpOptions {
     }
 }
 
+/// How long an answer may be silent unless the payer says otherwise: longer than Weir's daemon lets a service be silent
+/// in a stream, takes to close, or by default waits for a service to begin.
+const SILENCE_MAX: Duration = Duration::from_secs(150);
+/// Longest wait for a connection. Nothing is charged before there is one.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// How long one purchase is tried again unless the payer says otherwise.
 const WAIT_MAX_DEFAULT: Duration = Duration::from_secs(60);
 /// First wait before a repetition, when the server names none; it doubles.
@@ -182,7 +188,7 @@ impl Http {
         let client = reqwest::Client::builder()
             // A redirect would carry the credential to a place that the payer never looked at.
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(options.timeout)
+            .connect_timeout(options.timeout.min(CONNECT_MAX))
             .read_timeout(options.timeout)
             .build()
             .map_err(|error| Unreached::new("the HTTP client".to_owned(), error))?;
@@ -345,44 +351,5 @@ pub(crate) fn secret_value(text: &str) -> Result<HeaderValue, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn url(text: &str, allow_insecure: bool) -> Result<Url, Error> {
-        Http::new(HttpOptions {
-            allow_insecure,
-            ..HttpOptions::default()
-        })?
-        .url(text)
-    }
-
-    #[test]
-    fn a_credential_never_leaves_in_the_clear_unless_allowed() {
-        for fine in [
-            "https://a.example/x",
-            "http://127.0.0.1:8402/x",
-            "http://localhost/",
-            "http://[::1]:1/",
-        ] {
-            assert!(url(fine, false).is_ok(), "{fine}");
-        }
-        for bad in [
-            "http://a.example/",
-            "http://127.0.0.1.a.example/",
-            "http://10.0.0.1/",
-            "http://localhost.a.example/",
-        ] {
-            assert!(matches!(url(bad, false), Err(Error::Insecure(_))), "{bad}");
-            assert!(url(bad, true).is_ok(), "{bad}");
-        }
-        for odd in ["ftp://a.example/", "file:///etc/passwd", "x", ""] {
-            assert!(matches!(url(odd, true), Err(Error::Url(_))), "{odd}");
-        }
-    }
-
-    #[test]
-    fn threat_k1_a_credential_is_marked_as_secret() {
-        let shown = format!("{:?}", secret_value("Payment abc").unwrap());
-        assert!(!shown.contains("abc"), "{shown}");
-    }
-}
+#[path = "http_tests.rs"]
+mod tests;

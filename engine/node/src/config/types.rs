@@ -76,6 +76,14 @@ impl RpcUrl {
     pub fn expose(&self) -> &Url {
         &self.0
     }
+
+    /// Whether nothing of it is hidden where it is shown.
+    pub fn is_shown_whole(&self) -> bool {
+        matches!(self.0.path(), "" | "/")
+            && self.0.query().is_none()
+            && self.0.username().is_empty()
+            && self.0.password().is_none()
+    }
 }
 
 impl FromStr for RpcUrl {
@@ -97,11 +105,7 @@ impl fmt::Display for RpcUrl {
         if let Some(port) = self.0.port() {
             write!(f, ":{port}")?;
         }
-        let whole = matches!(self.0.path(), "" | "/")
-            && self.0.query().is_none()
-            && self.0.username().is_empty()
-            && self.0.password().is_none();
-        f.write_str(if whole { "" } else { "/…" })
+        f.write_str(if self.is_shown_whole() { "" } else { "/…" })
     }
 }
 

@@ -44,7 +44,7 @@ Examples:
 ///
 /// Nothing is paid outside the limits that the options set. The key comes from --key-file or from the environment's
 /// WEIR_PAYER_KEY. The RPC is asked only to open, top up and close channels. Ctrl-C ends a request, says what it cost as
-/// far as the server tells within seconds, and exits with 130.
+/// far as the server tells within seconds, and exits with 130; --close is not done then.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Pay {
@@ -130,7 +130,7 @@ impl Pay {
         let run = Run {
             payer: self.wallet.payer(self.limits.limits(), http).await?,
             again: self.wallet.again(),
-            interrupt: Interrupt::listen(),
+            interrupt: Interrupt::listen().await,
             output,
         };
         let request = Request {
@@ -148,8 +148,11 @@ impl Pay {
             }
         }
         bill.print(&run.payer, output);
-        if self.close && bill.channel.is_some() && !matches!(done, Err(Failure::Interrupted)) {
-            done = run.close(&self.url).await.and(done);
+        if let Some(channel) = bill.channel.filter(|_| self.close) {
+            match done {
+                Err(Failure::Interrupted) => run.tell_open(channel, &self.url),
+                _ => done = run.close(channel, &self.url).await.and(done),
+            }
         }
         done
     }
@@ -193,6 +196,7 @@ fn print_body(body: &[u8], more: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::{pay, stream};
     use clap::Parser;
     use weir_client::Allowed;
     use weir_core::Amount;
@@ -217,6 +221,15 @@ mod tests {
         match crate::cli::Cli::try_parse_from(line)?.command {
             crate::cli::Command::Pay(pay) => Ok(*pay),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_payer_waits_longer_than_a_daemon_is_silent() {
+        let waits = HttpOptions::default().timeout;
+        let begins = Duration::from_secs(crate::config::limits::UPSTREAM_TIMEOUT_SECONDS);
+        for silence in [stream::SILENCE_MAX, begins, pay::CLOSE_WAIT + pay::MINED_WAIT] {
+            assert!(waits > silence, "{waits:?} is not more than {silence:?}");
         }
     }
 

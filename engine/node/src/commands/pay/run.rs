@@ -1,19 +1,23 @@
 //! One run of `weir pay`: its requests, and their end by Ctrl-C.
 
 use super::bill::{Bill, answer_json, print_closed, refusal, unanswered_json};
-use super::print_body;
+use super::{note, print_body};
 use crate::cli::EXIT_INTERRUPTED;
 use crate::commands::Failure;
-use crate::commands::payer::Again;
+use crate::commands::channels::short;
+use crate::commands::payer::{Again, Quoted};
 use crate::table::Output;
 use core::time::Duration;
-use reqwest::Method;
 use reqwest::header::HeaderMap;
+use reqwest::{Method, Url};
+use serde_json::json;
+use tokio::signal::ctrl_c;
 use tokio::sync::watch;
 use weir_client::{Error, PaidStream, Payer, StreamEvent};
+use weir_core::ChannelId;
 
-/// How long a server is asked after Ctrl-C what an answer cost.
-const RECKONING_SECONDS_MAX: u64 = 3;
+/// How long a server is asked after Ctrl-C what an answer cost. A second Ctrl-C waits for nothing.
+const RECKONING_SECONDS_MAX: u64 = 10;
 
 /// Hears of Ctrl-C.
 #[derive(Debug)]
@@ -21,13 +25,22 @@ pub(super) struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
     /// Listens from now on. The second Ctrl-C ends the process at once: what was agreed to is on disk.
-    pub(super) fn listen() -> Self {
+    pub(super) async fn listen() -> Self {
         let (tell, heard) = watch::channel(false);
+        let mut next = Box::pin(ctrl_c());
+        // It listens from its first poll on, which must not wait until the task runs: what is sent meanwhile would end
+        // with the process, and without a word.
+        tokio::select! {
+            biased;
+            _ = &mut next => next = Box::pin(ctrl_c()),
+            () = core::future::ready(()) => {}
+        }
         tokio::spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
+            while next.await.is_ok() {
                 if tell.send_replace(true) {
                     std::process::exit(EXIT_INTERRUPTED.into());
                 }
+                next = Box::pin(ctrl_c());
             }
             // It cannot be heard. The sender stays: without it every wait would end as if it had been.
             core::future::pending::<()>().await;
@@ -130,12 +143,43 @@ impl Run {
     }
 
     /// Closes the channel of this server.
-    pub(super) async fn close(&self, url: &str) -> Result<(), Failure> {
+    pub(super) async fn close(&self, channel: ChannelId, url: &str) -> Result<(), Failure> {
         let Some(closed) = self.interrupt.or(self.payer.close(url)).await else {
+            self.tell_open(channel, url);
             return Err(Failure::Interrupted);
         };
         let closed = closed.map_err(|error| self.again.explain(error))?;
         print_closed(&closed, &self.again, self.output);
         Ok(())
     }
+
+    /// Says that Ctrl-C came before the close, and how to close.
+    pub(super) fn tell_open(&self, channel: ChannelId, url: &str) {
+        let command = self
+            .again
+            .payer(format_args!("close {}", Quoted(&without_secrets(url))));
+        if self.output.json {
+            let channel = channel.to_string();
+            return self
+                .output
+                .json(&json!({ "channel": channel, "closed": false, "next": command }));
+        }
+        note(&format!(
+            "channel {} was not seen closed; to close it, run: {command}",
+            short(&channel.to_string()),
+        ));
+    }
+}
+
+/// A URL of the same server and place, without what may be secret in it (threat K1).
+fn without_secrets(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else {
+        return String::new();
+    };
+    url.set_query(None);
+    url.set_fragment(None);
+    // Neither can fail where there is a host, and a URL without one was refused before.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
 }

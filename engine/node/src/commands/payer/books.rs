@@ -3,12 +3,12 @@
 use crate::commands::channels::short;
 use crate::commands::pay::{count, note};
 use crate::table::{Output, Table};
+use crate::when::moment;
 use alloy_primitives::Address;
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
 use weir_client::{ChannelRecord, FoundChannel, Stage};
 use weir_core::UnixSeconds;
-use weir_protocol::timestamp;
+use weir_till::{Clock, SystemClock};
 
 const fn stage(record: &ChannelRecord) -> &'static str {
     match record.stage {
@@ -95,7 +95,7 @@ fn found_state(channel: &FoundChannel) -> String {
     match channel.ready_at {
         _ if channel.state.finalized => "closed".to_owned(),
         None => "open".to_owned(),
-        Some(ready_at) => format!("closing, {}", when(ready_at)),
+        Some(ready_at) => format!("closing, {}", from(ready_at)),
     }
 }
 
@@ -115,23 +115,13 @@ pub(super) fn found_json(channel: &FoundChannel) -> Value {
     })
 }
 
-/// `now`, or `from 2026-11-21T13:00:00Z on (in 14 min 58 s)`.
-pub(super) fn when(unix_seconds: u64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |age| age.as_secs());
-    let left = match unix_seconds.saturating_sub(now) {
-        0 => return "now".to_owned(),
-        left if left < 60 => format!("in {left} s"),
-        left if left < 3600 => format!("in {} min {} s", left / 60, left % 60),
-        left => format!("in {} h {} min", left / 3600, left % 3600 / 60),
-    };
-    format!("from {} on ({left})", date(unix_seconds))
-}
-
-/// A moment in UTC.
-pub(super) fn date(unix_seconds: u64) -> String {
-    timestamp::write(UnixSeconds(unix_seconds)).unwrap_or_else(|_| unix_seconds.to_string())
+/// From when on something can be done: `now`, or `from 2026-11-21T13:00:00Z (in 14 min) on`.
+pub(super) fn from(ready_at: u64) -> String {
+    let (ready_at, now) = (UnixSeconds(ready_at), SystemClock.now());
+    if ready_at <= now {
+        return "now".to_owned();
+    }
+    format!("from {} on", moment(ready_at, now))
 }
 
 #[cfg(test)]
@@ -187,8 +177,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_moment_to_come_is_a_date_and_a_wait() {
-        assert_eq!(when(1_700_000_000), "now");
-        let far = when(4_102_444_800);
-        assert!(far.starts_with("from 2100-01-01T00:00:00Z on (in "), "{far}");
+        assert_eq!(from(1_700_000_000), "now");
+        let far = from(4_102_444_800);
+        assert!(far.starts_with("from 2100-01-01T00:00:00Z (in "), "{far}");
+        assert!(far.ends_with(" d) on"), "{far}");
     }
 }

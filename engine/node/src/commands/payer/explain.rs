@@ -4,20 +4,38 @@ use crate::commands::Failure;
 use core::fmt::{self, Display, Write};
 use weir_client::{Error, LimitExceeded, StateError};
 
+/// A word, quoted where a shell would read it otherwise.
+#[derive(Debug)]
+pub struct Quoted<'a>(pub &'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+        if !self.0.is_empty() && self.0.chars().all(plain) {
+            return f.write_str(self.0);
+        }
+        write!(f, "'{}'", self.0.replace('\'', "'\\''"))
+    }
+}
+
 /// The options that the next command has to repeat, so that it can be copied as it is printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Again(String);
 
 impl Again {
-    /// Adds an option and its value, quoted where a shell would read it otherwise.
+    /// Adds an option and its value.
     pub(super) fn push(&mut self, option: &str, value: &impl Display) {
-        let value = value.to_string();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-        let _ = if !value.is_empty() && value.chars().all(plain) {
-            write!(self.0, " {option} {value}")
-        } else {
-            write!(self.0, " {option} '{}'", value.replace('\'', "'\\''"))
-        };
+        let _ = write!(self.0, " {option} {}", Quoted(&value.to_string()));
+    }
+
+    /// Adds an option that takes no value.
+    pub(super) fn flag(&mut self, option: &str) {
+        let _ = write!(self.0, " {option}");
+    }
+
+    /// Adds an option whose value is not shown, as a shell reads it from the environment.
+    pub(super) fn variable(&mut self, option: &str, variable: &str) {
+        let _ = write!(self.0, " {option} \"${variable}\"");
     }
 
     /// `weir payer` with these words and the options.
@@ -53,6 +71,13 @@ impl Again {
                      back by `{}`",
                     self.payer(format_args!("request-close {id}")),
                     self.payer(format_args!("withdraw {id}")),
+                ));
+            }
+            Error::NotOnChain { file, .. } => {
+                return Some(format!(
+                    "if that chain is gone, move {} away and run it again; if it is not, name the right node with \
+                     --rpc-url",
+                    file.display(),
                 ));
             }
             Error::Stopped(id) => {
@@ -139,6 +164,15 @@ mod tests {
             let said = Again::default().explain(Error::Limit(why)).to_string();
             assert!(said.contains(option) && said.contains(&why.to_string()), "{said}");
         }
+    }
+
+    #[test]
+    fn a_record_that_is_in_the_way_of_a_new_chain_is_named() {
+        let (channel, file) = (ChannelId(B256::ZERO), "/home/me/0xab.json".into());
+        let said = Again::default()
+            .explain(Error::NotOnChain { channel, file })
+            .to_string();
+        assert!(said.contains("move /home/me/0xab.json away"), "{said}");
     }
 
     #[test]

@@ -4,19 +4,21 @@ mod books;
 mod explain;
 mod wallet;
 
-pub use explain::Again;
+pub use explain::{Again, Quoted};
 pub use wallet::{KEY_VARIABLE, RPC_VARIABLE, Wallet};
 
 use super::Failure;
 use super::channels::{pick, short};
 use super::pay::{credit_hint, print_closed};
 use crate::table::Output;
+use crate::when::moment;
 use alloy_primitives::Address;
-use books::{date, found_json, print_books, print_found, when};
+use books::{found_json, from, print_books, print_found};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use weir_client::{AllowedEscrow, ChannelRecord, Error, FoundChannel, HttpOptions, Limits, Payer as Handle};
-use weir_core::{Amount, ChannelId};
+use weir_core::{Amount, ChannelId, UnixSeconds};
+use weir_till::{Clock, SystemClock};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -217,12 +219,15 @@ impl Leaving {
         });
         self.tell(&document, || {
             let asking = match asked.stood {
-                true => format!("was already asked to close {id} at {}", date(asked.requested_at)),
+                true => {
+                    let at = moment(UnixSeconds(asked.requested_at), SystemClock.now());
+                    format!("was already asked to close {id} at {at}")
+                }
                 false => format!("was asked to close {id}"),
             };
             format!(
                 "the escrow {asking}; {}, run: {}",
-                when(asked.ready_at),
+                from(asked.ready_at),
                 self.again.payer(format_args!("withdraw {id}")),
             )
         });
@@ -245,6 +250,7 @@ impl Leaving {
             "settled": done.settled,
             "refunded": done.refunded,
             "credited": done.credited,
+            "overcharged": done.overcharged.map(|why| why.to_string()),
             "tx_hash": done.tx_hash,
         });
         self.tell(&document, || {
@@ -259,7 +265,9 @@ impl Leaving {
                     short(&id.to_string()),
                 ),
             };
-            told + &credit_hint(done.credited, done.token, &self.again)
+            let wrong = done.overcharged;
+            let wrong = wrong.map(|why| format!("\nthe server overcharged: {why}"));
+            told + &wrong.unwrap_or_default() + &credit_hint(done.credited, done.token, &self.again)
         });
         Ok(())
     }

@@ -12,6 +12,7 @@ use weir_client::{ChannelRecord, HttpOptions, Limits, Payer as Handle, StateErro
 pub const KEY_VARIABLE: &str = "WEIR_PAYER_KEY";
 /// The environment variable that holds the chain's RPC when no option names it.
 pub const RPC_VARIABLE: &str = "WEIR_RPC_URL";
+
 /// Whose channels, on which chain.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Wallet {
@@ -71,7 +72,8 @@ impl Wallet {
             })
     }
 
-    /// These options, for the next command that somebody is told to run. No key and no secret of a URL is in it.
+    /// These options, for the next command that somebody is told to run. No key and no secret of a URL is in it: where
+    /// the RPC's holds one, the command reads it from the environment.
     pub fn again(&self) -> Again {
         let mut again = Again::default();
         if let Some(file) = &self.key_file {
@@ -80,8 +82,14 @@ impl Wallet {
         if let Some(directory) = &self.state_dir {
             again.push("--state-dir", &directory.display());
         }
-        if let Some(url) = &self.rpc_url {
-            again.push("--rpc-url", url);
+        match &self.rpc_url {
+            Some(url) if url.is_shown_whole() => again.push("--rpc-url", url),
+            // What hides a provider's key could not be copied.
+            Some(_) => again.variable("--rpc-url", RPC_VARIABLE),
+            None => {}
+        }
+        if self.insecure_http {
+            again.flag("--insecure-http");
         }
         again
     }
@@ -126,4 +134,32 @@ fn data_home() -> Option<PathBuf> {
         path.filter(|path| path.is_absolute())
     };
     absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threat_k1_the_next_command_takes_a_secret_url_from_the_environment() {
+        let again = |url: &str| {
+            let wallet = Wallet {
+                rpc_url: Some(url.parse().unwrap()),
+                key_file: None,
+                state_dir: None,
+                insecure_http: true,
+            };
+            wallet.again().to_string()
+        };
+        let local = " --rpc-url http://127.0.0.1:8545 --insecure-http";
+        assert_eq!(again("http://127.0.0.1:8545"), local);
+        let secret = r#" --rpc-url "$WEIR_RPC_URL" --insecure-http"#;
+        for url in [
+            "https://rpc.example/v2/s3same",
+            "https://rpc.example/?key=s3same",
+            "https://me:s3same@rpc.example",
+        ] {
+            assert_eq!(again(url), secret);
+        }
+    }
 }

@@ -1,0 +1,65 @@
+//! What may be sent where, and how long an answer is waited for.
+
+use super::*;
+
+fn url(text: &str, allow_insecure: bool) -> Result<Url, Error> {
+    Http::new(HttpOptions {
+        allow_insecure,
+        ..HttpOptions::default()
+    })?
+    .url(text)
+}
+
+#[test]
+fn a_credential_never_leaves_in_the_clear_unless_allowed() {
+    for fine in [
+        "https://a.example/x",
+        "http://127.0.0.1:8402/x",
+        "http://localhost/",
+        "http://[::1]:1/",
+    ] {
+        assert!(url(fine, false).is_ok(), "{fine}");
+    }
+    for bad in [
+        "http://a.example/",
+        "http://127.0.0.1.a.example/",
+        "http://10.0.0.1/",
+        "http://localhost.a.example/",
+    ] {
+        assert!(matches!(url(bad, false), Err(Error::Insecure(_))), "{bad}");
+        assert!(url(bad, true).is_ok(), "{bad}");
+    }
+    for odd in ["ftp://a.example/", "file:///etc/passwd", "x", ""] {
+        assert!(matches!(url(odd, true), Err(Error::Url(_))), "{odd}");
+    }
+}
+
+/// In the clock's own time: whoever waits longest is told last.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_silent_as_long_as_the_daemon_allows_is_waited_for() {
+    let late = || async {
+        tokio::time::sleep(Duration::from_secs(119)).await;
+        let event = futures_util::stream::once(async {
+            tokio::time::sleep(Duration::from_secs(119)).await;
+            Ok::<_, core::convert::Infallible>("data: late\n\n")
+        });
+        axum::body::Body::from_stream(event)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = format!("http://{}/x", listener.local_addr().unwrap());
+    let serving =
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(late)).await });
+    let http = Http::new(HttpOptions::default()).unwrap();
+    let request = Request::bare(http.url(&place).unwrap());
+    let sent = http.send(&request, &HeaderMap::new(), &mut http.patience()).await;
+    let mut response = sent.unwrap().response;
+    let piece = chunk(&mut response).await.unwrap();
+    assert_eq!(piece.as_deref(), Some("data: late\n\n".as_bytes()));
+    serving.abort();
+}
+
+#[test]
+fn threat_k1_a_credential_is_marked_as_secret() {
+    let shown = format!("{:?}", secret_value("Payment abc").unwrap());
+    assert!(!shown.contains("abc"), "{shown}");
+}
