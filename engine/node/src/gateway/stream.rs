@@ -5,13 +5,14 @@
 use crate::gateway::Gateway;
 use crate::gateway::answer::Paper;
 use crate::gateway::streams::{MustEnd, Running, Stage};
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use core::convert::Infallible;
+use core::pin::pin;
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use weir_core::{Amount, ChannelId, Cumulative, Refusal};
 use weir_protocol::splitter::{SseEvent, SseSplitter};
 use weir_protocol::sse::{NeedVoucher, receipt_event};
@@ -26,6 +27,12 @@ pub const VOUCHER_WAIT_ENDING: Duration = Duration::from_secs(2);
 const VOUCHER_POLL: Duration = Duration::from_millis(25);
 /// How long an upstream may be silent in the middle of a stream.
 pub const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How often a payer hears a comment while its service has no event for it: proxies and clients hang up on a connection
+/// that is silent for long, commonly after 30 or 60 s, and a payer would pay for the event that it missed.
+pub const COMMENT_PAUSE: Duration = Duration::from_secs(15);
+const _: () = assert!(COMMENT_PAUSE.as_secs() < SILENCE_MAX.as_secs());
+/// The comment: every reader of server-sent events passes over it, and it is neither metered nor charged.
+const COMMENT: &[u8] = b": waiting for the service\n\n";
 /// How long a client that reads slowly may take for what is left when its stream has to end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Events that may wait for a slow client.
@@ -96,6 +103,43 @@ impl From<MustEnd> for Over {
     }
 }
 
+/// The service's side of a stream.
+struct Service {
+    pieces: BodyDataStream,
+    comments: Interval,
+}
+
+impl Service {
+    fn new(body: Body) -> Self {
+        Self {
+            pieces: body.into_data_stream(),
+            comments: tokio::time::interval_at(Instant::now() + COMMENT_PAUSE, COMMENT_PAUSE),
+        }
+    }
+
+    /// The next piece. Until it is there, the payer hears comments, which stand between events only.
+    async fn next(&mut self, payer: &mpsc::Sender<Bytes>) -> Result<Bytes, Over> {
+        let mut silence = pin!(tokio::time::sleep(SILENCE_MAX));
+        loop {
+            tokio::select! {
+                piece = self.pieces.next() => return match piece {
+                    Some(Ok(piece)) => Ok(piece),
+                    Some(Err(_)) => Err(Over::Cut),
+                    None => Err(Over::Finished),
+                },
+                () = &mut silence => return Err(Over::Silent),
+                // A payer that has yet to read what is there needs none.
+                _ = self.comments.tick() => drop(payer.try_send(Bytes::from_static(COMMENT))),
+            }
+        }
+    }
+
+    /// The payer has just heard something.
+    fn passed_on(&mut self) {
+        self.comments.reset();
+    }
+}
+
 impl Metered {
     /// Sells an upstream's stream. `opening` is the durable state that reserved the first event. A stream that the
     /// channel has already is ended.
@@ -140,26 +184,25 @@ impl Metered {
     }
 
     async fn flow(&mut self, body: Body) -> Over {
-        let mut pieces = body.into_data_stream();
+        let mut service = Service::new(body);
         let mut splitter = SseSplitter::default();
         let mut events = Vec::new();
         loop {
             let piece = tokio::select! {
-                piece = pieces.next() => piece,
+                piece = service.next(&self.out) => piece,
                 () = self.out.closed() => return Over::PayerGone,
                 why = self.running.must_end() => return why.into(),
-                () = tokio::time::sleep(SILENCE_MAX) => return Over::Silent,
             };
             let piece = match piece {
-                Some(Ok(piece)) => piece,
-                Some(Err(_)) => return Over::Cut,
-                None => return Over::Finished,
+                Ok(piece) => piece,
+                Err(over) => return over,
             };
             let fed = splitter.feed(&piece, &mut events);
             for event in events.drain(..) {
                 if let Err(over) = self.pass(event).await {
                     return over;
                 }
+                service.passed_on();
             }
             if fed.is_err() {
                 return Over::TooLong;
@@ -284,5 +327,71 @@ impl Metered {
             }
             Err(error) => tracing::error!(%error, "a receipt could not be written"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// What a service says, after so many seconds each; then it is silent for good.
+    fn service(said: &'static [(u64, &'static str)]) -> Service {
+        let said = stream::iter(said).then(async |(seconds, piece)| {
+            tokio::time::sleep(Duration::from_secs(*seconds)).await;
+            Ok::<_, io::Error>(Bytes::from_static(piece.as_bytes()))
+        });
+        Service::new(Body::from_stream(said.chain(stream::pending())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_its_service_is_silent_a_payer_hears_comments_and_no_events() {
+        let (payer, mut hears) = mpsc::channel(EVENTS_AHEAD);
+        let began = Instant::now();
+        let over = service(&[]).next(&payer).await.unwrap_err();
+        assert!(matches!(over, Over::Silent), "{over}");
+        assert_eq!(
+            began.elapsed(),
+            SILENCE_MAX,
+            "comments are no word of the service's"
+        );
+        drop(payer);
+        let (mut splitter, mut comments) = (SseSplitter::default(), Vec::new());
+        while let Some(piece) = hears.recv().await {
+            splitter.feed(&piece, &mut comments).unwrap();
+        }
+        let each = SILENCE_MAX.as_secs() / COMMENT_PAUSE.as_secs();
+        assert!(
+            (each - 1..=each).contains(&(comments.len() as u64)),
+            "{comments:?}"
+        );
+        assert!(splitter.finish().is_empty());
+        assert!(
+            !comments
+                .iter()
+                .any(|event| event.has_data() || event.is_reserved())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn comments_come_so_long_after_the_last_event_and_wait_for_nobody() {
+        let (payer, mut hears) = mpsc::channel(1);
+        // An event that comes in pieces is no event until it is whole.
+        let mut service = service(&[
+            (14, "data: 1\n\n"),
+            (10, "data:"),
+            (10, " 2\n\n"),
+            (119, "data: 3\n\n"),
+        ]);
+        assert_eq!(service.next(&payer).await.unwrap(), "data: 1\n\n");
+        service.passed_on();
+        assert_eq!(service.next(&payer).await.unwrap(), "data:");
+        assert!(hears.try_recv().is_err(), "10 s of silence are not long");
+        assert_eq!(service.next(&payer).await.unwrap(), " 2\n\n");
+        assert_eq!(hears.try_recv().unwrap(), COMMENT);
+        // This payer reads nothing, and the service is heard all the same.
+        assert_eq!(service.next(&payer).await.unwrap(), "data: 3\n\n");
+        assert_eq!(hears.try_recv().unwrap(), COMMENT);
+        assert!(hears.try_recv().is_err());
     }
 }
