@@ -67,7 +67,7 @@ pub async fn serve(door: Door, router: Router, mut stopped: watch::Receiver<bool
             None => None,
             Some(peers) => match peers.admit(from.ip()) {
                 Some(place) => Some(place),
-                // Hung up: whoever has so many open can use one of them.
+                // Hung up, and told to the operator: whoever has so many open can use one of them.
                 None => continue,
             },
         };
@@ -160,17 +160,24 @@ fn builder() -> auto::Builder<TokioExecutor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::CONNECTIONS_PER_PEER_MAX;
+    use crate::config::limits::CONNECTIONS_PER_PEER;
     use axum::routing::get;
+    use prometheus_client::metrics::counter::Counter;
     use std::net::SocketAddr;
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpSocket, TcpStream};
     use tokio::task::JoinHandle;
     use tokio::time::Instant;
 
+    /// How long anything may take on a machine that has other work too.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     fn router() -> Router {
         Router::new().route("/", get(|| async { "here" }))
     }
+
+    /// By then every client here must have been let go; without a timer, paused time stands still.
+    const CLOSED_MAX: Duration = Duration::from_secs(600);
 
     /// What is answered to these bytes until the connection ends, and when that is. Time passes by itself.
     async fn until_closed(said: &[u8]) -> (Vec<u8>, Duration) {
@@ -186,7 +193,8 @@ mod tests {
         client.write_all(said).await.unwrap();
         let began = Instant::now();
         let mut answer = Vec::new();
-        client.read_to_end(&mut answer).await.unwrap();
+        let closed = tokio::time::timeout(CLOSED_MAX, client.read_to_end(&mut answer)).await;
+        assert!(closed.is_ok_and(|read| read.is_ok()), "{said:?} is waited for");
         serving.await.unwrap();
         (answer, began.elapsed())
     }
@@ -226,7 +234,7 @@ mod tests {
         let door = Door {
             listener,
             tls: None,
-            peers: each_max.map(Peers::new),
+            peers: each_max.map(|each_max| Peers::new(each_max, Counter::default())),
         };
         (address, stop, tokio::spawn(serve(door, router(), stopped)))
     }
@@ -264,7 +272,7 @@ mod tests {
         );
         assert!(ask(&mut first).await, "what it has goes on");
         drop(first);
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         while !ask(&mut connect("127.0.0.1", address).await).await {
             assert!(Instant::now() < deadline, "its place comes free");
         }
@@ -279,7 +287,7 @@ mod tests {
         // They are accepted in this order.
         assert!(ask(&mut connect("127.0.0.1", address).await).await);
         stop.send_replace(true);
-        let ended = tokio::time::timeout(Duration::from_secs(5), serving).await;
+        let ended = tokio::time::timeout(PATIENCE, serving).await;
         assert_eq!(ended.unwrap().unwrap(), Ok(()));
     }
 
@@ -287,7 +295,7 @@ mod tests {
     async fn behind_a_proxy_every_connection_comes_from_one_peer() {
         let (address, stop, serving) = open(None).await;
         let mut open = Vec::new();
-        for _ in 0..CONNECTIONS_PER_PEER_MAX + 10 {
+        for _ in 0..CONNECTIONS_PER_PEER + 10 {
             open.push(connect("127.0.0.1", address).await);
         }
         for stream in &mut open {

@@ -46,6 +46,7 @@ pub struct Metrics {
     sales: Counter,
     units: Counter,
     upstream_failures: Family<Label, Counter>,
+    turned_away: Counter,
     told: Told,
 }
 
@@ -104,6 +105,12 @@ impl Default for Metrics {
                 "upstream_failures",
                 "Requests that the service gave no answer to",
                 Family::default(),
+            ),
+            turned_away: add(
+                r,
+                "connections_turned_away",
+                "Connections of peers that had their share already",
+                Counter::default(),
             ),
             told,
             registry,
@@ -251,6 +258,11 @@ impl Metrics {
         self.upstream_failures.get_or_create(&[("kind", how)]).inc();
     }
 
+    /// Counts connections that were turned away; all clones are one.
+    pub fn turned_away(&self) -> Counter {
+        self.turned_away.clone()
+    }
+
     /// How long payments took so far.
     pub fn latency(&self) -> Percentiles {
         self.latency.percentiles()
@@ -323,6 +335,7 @@ mod tests {
         metrics.refused(&Problem::new(ProblemType::SignerMismatch, "no"));
         metrics.refused(&Problem::blank(503, "later"));
         metrics.upstream_failed("unreachable");
+        metrics.turned_away().inc();
         let text = metrics.tell(None).await.unwrap();
         for line in [
             "weir_challenges_total 1",
@@ -334,6 +347,7 @@ mod tests {
             "weir_credentials_refused_total{reason=\"signer-mismatch\"} 1",
             "weir_credentials_refused_total{reason=\"unavailable\"} 1",
             "weir_upstream_failures_total{kind=\"unreachable\"} 1",
+            "weir_connections_turned_away_total 1",
             "weir_view_age_seconds NaN",
             "# EOF",
         ] {

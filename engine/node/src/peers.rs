@@ -1,13 +1,13 @@
 //! How many connections each peer holds: one that opens more than its share is turned away, not everybody (threat H4).
 
+use prometheus_client::metrics::counter::Counter;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Connections of one peer on one listener. Generous: whole offices share an address, and HTTP/2 needs one connection
-/// for each payer.
-pub const CONNECTIONS_PER_PEER_MAX: usize = 256;
-
+/// Pause between two words in the log about connections that were turned away.
+const WARN_PAUSE: Duration = Duration::from_secs(60);
 /// The bits of an IPv6 address that tell peers apart: whoever has one such address has the whole /64.
 const IPV6_PREFIX: u32 = 64;
 
@@ -16,6 +16,8 @@ const IPV6_PREFIX: u32 = 64;
 pub struct Peers {
     each_max: usize,
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    turned_away: Counter,
+    warned: Arc<Mutex<Option<Instant>>>,
 }
 
 /// One connection's place; dropped when it ends.
@@ -26,26 +28,54 @@ pub struct Place {
 }
 
 impl Peers {
-    /// Peers that may hold so many connections each.
-    pub fn new(each_max: usize) -> Self {
+    /// Peers that may hold so many connections each; what is turned away is counted.
+    pub fn new(each_max: usize, turned_away: Counter) -> Self {
         Self {
             each_max,
             open: Arc::default(),
+            turned_away,
+            warned: Arc::default(),
         }
     }
 
-    /// A place for a connection from this address, unless its peer has its share.
+    /// A place for a connection from this address, unless its peer has its share. That is told to the operator: it may be
+    /// a load balancer, behind which many payers have one address.
     pub fn admit(&self, address: IpAddr) -> Option<Place> {
         let peer = peer(address);
         let mut open = self.lock();
         let held = open.entry(peer).or_default();
         if *held >= self.each_max {
+            drop(open);
+            self.turn_away(peer);
             return None;
         }
         *held += 1;
         drop(open);
         let peers = self.clone();
         Some(Place { peers, peer })
+    }
+
+    fn turn_away(&self, peer: IpAddr) {
+        self.turned_away.inc();
+        if self.must_warn(Instant::now()) {
+            tracing::warn!(
+                %peer,
+                connections_per_peer = self.each_max,
+                turned_away = self.turned_away.get(),
+                "a peer has its share of connections, and its next ones are turned away; raise \
+                 server.connections_per_peer if many payers share this address"
+            );
+        }
+    }
+
+    /// Whether it is time for another word in the log: whoever knocks all the time fills no disk.
+    fn must_warn(&self, now: Instant) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = warned.is_none_or(|last| now.duration_since(last) >= WARN_PAUSE);
+        if is_due {
+            *warned = Some(now);
+        }
+        is_due
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -87,7 +117,7 @@ mod tests {
 
     #[test]
     fn threat_h4_a_peer_has_its_share_and_gets_it_back() {
-        let peers = Peers::new(2);
+        let peers = Peers::new(2, Counter::default());
         let (first, second) = (admit(&peers, "192.0.2.1"), admit(&peers, "192.0.2.1"));
         assert!(first.is_some() && second.is_some());
         assert!(admit(&peers, "192.0.2.1").is_none(), "its share is taken");
@@ -96,6 +126,7 @@ mod tests {
             "another spelling of its address"
         );
         assert!(admit(&peers, "192.0.2.2").is_some(), "its neighbour has another");
+        assert_eq!(peers.turned_away.get(), 2);
         drop(first);
         let again = admit(&peers, "192.0.2.1");
         assert!(again.is_some() && admit(&peers, "192.0.2.1").is_none());
@@ -104,8 +135,20 @@ mod tests {
     }
 
     #[test]
+    fn the_log_hears_of_it_once_a_minute() {
+        let (peers, now) = (Peers::new(1, Counter::default()), Instant::now());
+        assert!(peers.must_warn(now) && !peers.must_warn(now));
+        assert!(
+            !peers
+                .clone()
+                .must_warn(now + WARN_PAUSE - Duration::from_millis(1))
+        );
+        assert!(peers.must_warn(now + WARN_PAUSE));
+    }
+
+    #[test]
     fn threat_h4_the_addresses_of_one_ipv6_network_are_one_peer() {
-        let peers = Peers::new(1);
+        let peers = Peers::new(1, Counter::default());
         let _place = admit(&peers, "2001:db8:0:1::1");
         assert!(admit(&peers, "2001:db8:0:1:ffff:ffff:ffff:ffff").is_none());
         assert!(admit(&peers, "2001:db8:0:2::1").is_some());

@@ -1,5 +1,6 @@
 //! Defaults and bounds of the configuration, units last.
 
+use crate::http::CONNECTIONS_MAX;
 use core::ops::RangeInclusive;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -20,6 +21,9 @@ pub const EVENT_UNIT: &str = "event";
 
 /// Vouchers that one channel may send per second.
 pub const VOUCHERS_PER_SECOND: u32 = 10;
+/// Connections of one peer to the payers' listener. Generous: whole offices share an address, and HTTP/2 needs one
+/// connection for each payer.
+pub const CONNECTIONS_PER_PEER: u64 = 256;
 /// How long the upstream may take to begin its answer.
 pub const UPSTREAM_TIMEOUT_SECONDS: u64 = 60;
 /// The longest request body.
@@ -38,6 +42,7 @@ pub const SETTLE_AGE_SECONDS_MAX: u64 = 3_600;
 pub const CLOSE_BATCH_MS: u64 = 300;
 
 pub(super) const VOUCHERS_PER_SECOND_RANGE: RangeInclusive<u64> = 1..=1_000_000;
+pub(super) const CONNECTIONS_PER_PEER_RANGE: RangeInclusive<u64> = 0..=CONNECTIONS_MAX as u64;
 pub(super) const UPSTREAM_TIMEOUT_SECONDS_RANGE: RangeInclusive<u64> = 1..=3_600;
 pub(super) const BODY_BYTES_RANGE: RangeInclusive<u64> = 1..=4 * 1024 * 1024 * 1024;
 pub(super) const POLL_MS_RANGE: RangeInclusive<u64> = 50..=60_000;

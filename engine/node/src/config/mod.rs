@@ -72,6 +72,8 @@ pub struct Server {
     pub behind_tls_proxy: bool,
     /// Vouchers that one channel may send per second.
     pub vouchers_per_second: u32,
+    /// Connections that one peer may hold, where peers can be told apart; zero for no bound.
+    pub connections_per_peer: u64,
     /// How long the upstream may take to begin its answer.
     pub upstream_timeout_seconds: u64,
     /// The longest request body.

@@ -45,6 +45,11 @@ fn server(section: &mut Section<'_, '_>) -> Option<Server> {
         limits::VOUCHERS_PER_SECOND.into(),
         limits::VOUCHERS_PER_SECOND_RANGE,
     );
+    let connections_per_peer = section.number(
+        "connections_per_peer",
+        limits::CONNECTIONS_PER_PEER,
+        limits::CONNECTIONS_PER_PEER_RANGE,
+    );
     let upstream_timeout_seconds = section.number(
         "upstream_timeout_seconds",
         limits::UPSTREAM_TIMEOUT_SECONDS,
@@ -73,6 +78,7 @@ fn server(section: &mut Section<'_, '_>) -> Option<Server> {
         tls,
         behind_tls_proxy,
         vouchers_per_second: u32::try_from(rate).unwrap_or(u32::MAX),
+        connections_per_peer,
         upstream_timeout_seconds,
         body_bytes_max,
         secret_file,

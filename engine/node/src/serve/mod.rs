@@ -143,7 +143,7 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
         tasks: Vec::new(),
     };
     let door = Door {
-        peers: setup::peers(config),
+        peers: setup::peers(config, front.metrics()),
         listener: gateway,
         tls: tls.clone(),
     };

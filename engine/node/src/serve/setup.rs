@@ -8,7 +8,7 @@ use crate::gateway::offer::CHALLENGE_SECONDS;
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Meter, Price, Route, Routes};
 use crate::metrics::Metrics;
-use crate::peers::{CONNECTIONS_PER_PEER_MAX, Peers};
+use crate::peers::Peers;
 use axum::http::{HeaderName, Method, header};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,11 +41,12 @@ pub(super) fn front(config: &Config) -> Result<front::Parts, ServeFault> {
 }
 
 /// Bounds each payer's connections, where it can be told by its address: not behind a proxy, nor on this machine alone,
-/// where a proxy may be too.
-pub(super) fn peers(config: &Config) -> Option<Peers> {
+/// where a proxy may be too; nor where no bound is wanted.
+pub(super) fn peers(config: &Config, metrics: &Metrics) -> Option<Peers> {
     let server = &config.server;
+    let each_max = usize::try_from(server.connections_per_peer).unwrap_or(usize::MAX);
     let told_apart = !server.behind_tls_proxy && !server.listen.ip().is_loopback();
-    told_apart.then(|| Peers::new(CONNECTIONS_PER_PEER_MAX))
+    (told_apart && each_max > 0).then(|| Peers::new(each_max, metrics.turned_away()))
 }
 
 /// The settler.

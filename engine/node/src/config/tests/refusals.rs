@@ -52,6 +52,18 @@ fn a_bad_value_names_file_key_and_reason() {
         ),
         (
             "[server]",
+            "connections_per_peer = -1",
+            "server.connections_per_peer",
+            "-1 is not between 0 and 4096",
+        ),
+        (
+            "[server]",
+            "connections_per_peer = 4097",
+            "server.connections_per_peer",
+            "4097 is not between 0 and 4096",
+        ),
+        (
+            "[server]",
             "vouchers_per_second = -1",
             "server.vouchers_per_second",
             "-1 is not between",
