@@ -17,7 +17,9 @@ use weir_core::ChannelId;
 use weir_node::dev::anvil::Network;
 
 /// How often a request is repeated that the daemon cannot answer yet.
-const REPEATS: usize = 20;
+const REPEATS: usize = 60;
+/// Pause between two of them.
+const REPEAT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a repeated request is watched while its transaction cannot be mined.
 const UNMINED: Duration = Duration::from_secs(1);
 
@@ -158,7 +160,7 @@ fn repeat(daemon: &Daemon, method: Method, signed: &Signed) -> impl Future<Outpu
             if said.status != 503 {
                 return said;
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(REPEAT_PAUSE).await;
         }
         panic!("the daemon never answers");
     }
