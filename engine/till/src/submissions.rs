@@ -14,9 +14,9 @@ use crate::till::Till;
 use alloy_primitives::{Address, B256, Bytes};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weir_chain::ForeignTransaction;
 use weir_core::{ChannelId, UnixSeconds};
 use weir_protocol::ChallengeTag;
@@ -140,8 +140,42 @@ pub struct Submissions {
     kept: Mutex<Kept>,
 }
 
-/// Whose the rows are, by when they may be forgotten.
-type Kept = BTreeMap<(UnixSeconds, B256), Address>;
+/// The rows, by when they may be forgotten.
+#[derive(Default)]
+struct Kept {
+    payers: BTreeMap<(UnixSeconds, B256), Address>,
+    /// The same by payer, so that nobody's share is counted by looking through everybody's.
+    by_payer: BTreeSet<(Address, UnixSeconds, B256)>,
+}
+
+impl Kept {
+    fn insert(&mut self, (until, hash): (UnixSeconds, B256), payer: Address) {
+        self.payers.insert((until, hash), payer);
+        self.by_payer.insert((payer, until, hash));
+    }
+
+    fn remove(&mut self, (until, hash): (UnixSeconds, B256)) {
+        if let Some(payer) = self.payers.remove(&(until, hash)) {
+            self.by_payer.remove(&(payer, until, hash));
+        }
+    }
+
+    /// Whether one more row of this payer may be kept. Those whose time is over do not count, forgotten or not.
+    fn must_have_room(&self, payer: Address, now: UnixSeconds) -> Result<(), SubmitNo> {
+        let own = self.by_payer.range((payer, now, B256::ZERO)..);
+        let own = own.take_while(|(of, ..)| *of == payer);
+        let own: Vec<UnixSeconds> = own
+            .take(SUBMISSIONS_PER_PAYER_MAX)
+            .map(|(_, until, _)| *until)
+            .collect();
+        match own.first() {
+            Some(first) if own.len() >= SUBMISSIONS_PER_PAYER_MAX => Err(SubmitNo::TooMany {
+                free_in_seconds: first.seconds_since(now).saturating_add(1),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl fmt::Debug for Submissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,7 +189,7 @@ impl Submissions {
     /// # Errors
     /// The books cannot be read.
     pub fn open(till: &Till, relay: Arc<dyn Relay>) -> Result<Self, No> {
-        let mut kept = Kept::new();
+        let mut kept = Kept::default();
         for (hash, record) in read_records(&**till.journal())? {
             kept.insert((record.kept_until, hash), record.payer());
         }
@@ -180,6 +214,12 @@ impl Submissions {
             ..
         } = submission;
         let hash = transaction.hash;
+        let was_sent = self.journal.get(Table::Submissions, hash.as_slice());
+        let was_sent = was_sent.map_err(No::from)?.is_some();
+        if !was_sent {
+            // Asked again when the row is written; here so that whoever has no room costs no RPC call.
+            self.kept().must_have_room(transaction.sender, self.clock.now())?;
+        }
         let found = self.relay.look_for(hash, credential.channel).await?;
         if found.is_known {
             return Ok(());
@@ -189,8 +229,6 @@ impl Submissions {
             // Another transaction opened it: the watcher tells of it in a moment, and this one would only cost a fee.
             return Err(No::NotSeenYet.into());
         }
-        let was_sent = self.journal.get(Table::Submissions, hash.as_slice());
-        let was_sent = was_sent.map_err(No::from)?.is_some();
         if !was_sent {
             if let Some(reason) = self.relay.rehearse(transaction).await {
                 return Err(SubmitNo::Refused(format!("would revert: {reason}")));
@@ -260,18 +298,20 @@ impl Submissions {
             &record,
         )?];
         let ticket = {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let over = kept.keys().take_while(|(until, _)| *until < now);
+            let mut kept = self.kept();
+            let over = kept.payers.keys().take_while(|(until, _)| *until < now);
             let over: Vec<_> = over.take(FORGET_PER_STEP).copied().collect();
-            if kept.len() - over.len() >= SUBMISSIONS_MAX {
+            if kept.payers.len() - over.len() >= SUBMISSIONS_MAX {
                 tracing::warn!("{SUBMISSIONS_MAX} transactions of payers are on record; no other is sent");
                 return Err(No::Busy.into());
             }
-            must_have_room(&kept, submission.transaction.sender, now)?;
+            kept.must_have_room(submission.transaction.sender, now)?;
             let forget = |(_, hash): &(UnixSeconds, B256)| Row::delete(Table::Submissions, hash.to_vec());
             rows.extend(over.iter().map(forget));
             let ticket = self.journal.submit(rows).map_err(No::from)?;
-            kept.retain(|row, _| !over.contains(row));
+            for row in over {
+                kept.remove(row);
+            }
             kept.insert((kept_until, hash), submission.transaction.sender);
             ticket
         };
@@ -282,11 +322,12 @@ impl Submissions {
     async fn forget(&self, hash: B256, credential: UsedCredential) -> Result<(), SubmitNo> {
         let row = Row::delete(Table::Submissions, hash.to_vec());
         let ticket = self.journal.submit(vec![row]).map_err(No::from)?;
-        {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.remove(&(kept_until(credential), hash));
-        }
+        self.kept().remove((kept_until(credential), hash));
         Ok(ticket.await.map_err(No::from)?)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -294,20 +335,6 @@ impl SubmissionRecord {
     /// Who signed the transaction. Nobody, if a later version of this program cannot read it any more.
     fn payer(&self) -> Address {
         ForeignTransaction::decode(&self.raw).map_or(Address::ZERO, |transaction| transaction.sender)
-    }
-}
-
-/// Whether one more row of this payer may be kept. Those whose time is over do not count, forgotten or not.
-fn must_have_room(kept: &Kept, payer: Address, now: UnixSeconds) -> Result<(), SubmitNo> {
-    let own = kept
-        .iter()
-        .filter(|((until, _), of)| **of == payer && *until >= now);
-    let own: Vec<UnixSeconds> = own.map(|((until, _), _)| *until).collect();
-    match own.first() {
-        Some(first) if own.len() >= SUBMISSIONS_PER_PAYER_MAX => Err(SubmitNo::TooMany {
-            free_in_seconds: first.seconds_since(now).saturating_add(1),
-        }),
-        _ => Ok(()),
     }
 }
 

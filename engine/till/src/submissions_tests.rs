@@ -42,6 +42,8 @@ struct World {
     /// Becomes known by being sent, whatever the answer says.
     arrives: bool,
     sent: usize,
+    /// How often the chain was asked anything.
+    asked: usize,
     /// Whether the row stood in the books whenever something was sent.
     written_first: bool,
 }
@@ -61,15 +63,21 @@ impl TestRelay {
 #[async_trait]
 impl Relay for TestRelay {
     async fn look_for(&self, _: B256, _: ChannelId) -> Result<Whereabouts, ChainTrouble> {
-        Ok(self.with(|world| Whereabouts {
-            is_known: world.known,
-            channel_exists: world.exists,
-            head: UnixSeconds(world.head),
+        Ok(self.with(|world| {
+            world.asked += 1;
+            Whereabouts {
+                is_known: world.known,
+                channel_exists: world.exists,
+                head: UnixSeconds(world.head),
+            }
         }))
     }
 
     async fn rehearse(&self, _: &ForeignTransaction) -> Option<String> {
-        self.with(|world| world.would_revert.clone())
+        self.with(|world| {
+            world.asked += 1;
+            world.would_revert.clone()
+        })
     }
 
     async fn send(&self, raw: &[u8], transaction: B256) -> Result<Sent, ChainTrouble> {
@@ -302,6 +310,11 @@ async fn threat_h4_one_payer_does_not_fill_the_books() {
     assert_eq!(
         no.to_string(),
         "64 transactions of this account are on record; the first is forgotten in 901 s"
+    );
+    assert_eq!(
+        bench.relay.with(|world| world.asked),
+        0,
+        "whoever has no room costs no RPC call"
     );
     // What is on record already is sent again all the same, and others are not in its way.
     bench.submit(&of(SENDER, 0)).await.unwrap();
