@@ -28,10 +28,16 @@ pub enum KeyError {
         source: std::io::Error,
     },
     /// There is no such file.
-    #[error("{0}: there is no such file; to make one: (umask 077; openssl rand -hex {SECRET_BYTES} > {0})")]
+    #[error("{0}: there is no such file")]
     Missing(PathBuf),
+    /// There is no such file, and any random number would do.
+    #[error(
+        "{0}: there is no such file; to make one: (umask 077; openssl rand -hex {SECRET_BYTES} > {quoted})",
+        quoted = quoted(.0)
+    )]
+    NotMade(PathBuf),
     /// Others than its owner may read or write the file.
-    #[error("{file}: others may read it (mode {mode:04o}); run: chmod 600 {file}")]
+    #[error("{file}: others may read it (mode {mode:04o}); run: chmod 600 {quoted}", quoted = quoted(file))]
     Exposed {
         /// The file.
         file: PathBuf,
@@ -83,7 +89,7 @@ impl SecretKey {
     /// # Errors
     /// The file can't be read, others may read it, or it holds no key.
     pub fn from_file(file: &Path) -> Result<Self, KeyError> {
-        Self::from_hex(&read_private(file)?).ok_or_else(|| KeyError::NotAKey(file.display().to_string()))
+        Self::from_hex(&read_or_make(file)?).ok_or_else(|| KeyError::NotAKey(file.display().to_string()))
     }
 
     /// The key in an environment variable.
@@ -140,6 +146,14 @@ impl fmt::Debug for SecretKey {
 /// # Errors
 /// The file can't be read, others may read it, or it holds too little.
 pub fn secret_from_file(file: &Path) -> Result<Vec<u8>, KeyError> {
+    old_secret_from_file(file).map_err(or_make)
+}
+
+/// The same of a secret that was in use: a new one in its place would be of no use.
+///
+/// # Errors
+/// Those of [`secret_from_file`].
+pub fn old_secret_from_file(file: &Path) -> Result<Vec<u8>, KeyError> {
     let bytes = hex::decode(read_private(file)?.trim()).unwrap_or_default();
     if bytes.len() < SECRET_BYTES {
         Err(KeyError::NotASecret(file.to_owned()))
@@ -154,7 +168,7 @@ pub fn secret_from_file(file: &Path) -> Result<Vec<u8>, KeyError> {
 /// Those of [`secret_from_file`], or it can't be made.
 pub fn secret_or_new(file: &Path) -> Result<Vec<u8>, KeyError> {
     match secret_from_file(file) {
-        Err(KeyError::Missing(_)) => {
+        Err(KeyError::NotMade(_)) => {
             let secret = random_bytes()?;
             write_private(file, &hex::encode(secret))?;
             Ok(secret.to_vec())
@@ -168,7 +182,7 @@ pub fn secret_or_new(file: &Path) -> Result<Vec<u8>, KeyError> {
 /// # Errors
 /// The file can't be read, others may read it, or it holds no token.
 pub fn token_from_file(file: &Path) -> Result<String, KeyError> {
-    let text = read_private(file)?;
+    let text = read_or_make(file)?;
     let token = text.trim();
     if token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(KeyError::NotAToken(file.to_owned()));
@@ -180,6 +194,29 @@ fn random_bytes() -> Result<[u8; SECRET_BYTES], KeyError> {
     let mut bytes = [0; SECRET_BYTES];
     getrandom::fill(&mut bytes).map_err(KeyError::Random)?;
     Ok(bytes)
+}
+
+fn read_or_make(file: &Path) -> Result<String, KeyError> {
+    read_private(file).map_err(or_make)
+}
+
+/// Says how to make what is missing.
+fn or_make(error: KeyError) -> KeyError {
+    match error {
+        KeyError::Missing(file) => KeyError::NotMade(file),
+        other => other,
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(file: &Path) -> String {
+    let text = file.display().to_string();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Reads a secret's file, which its owner alone may read.
@@ -318,6 +355,17 @@ mod tests {
             error.contains(&format!("openssl rand -hex 32 > {}", missing.display())),
             "{error}"
         );
+        // One that was in use is not made anew, nor is what is no random number.
+        for error in [
+            old_secret_from_file(&missing).map(drop),
+            read_private(&missing).map(drop),
+        ] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.ends_with("there is no such file"), "{error}");
+        }
+        let odd = folder.path().join("it's a key");
+        let error = token_from_file(&odd).unwrap_err().to_string();
+        assert!(error.ends_with(r"/it'\''s a key')"), "{error}");
         let (_folder, short) = written(&"ab".repeat(31), 0o600);
         assert!(matches!(secret_or_new(&short), Err(KeyError::NotASecret(_))));
     }

@@ -50,7 +50,7 @@ impl Config {
     /// # Errors
     /// It can't be read, is too short, or others may read it.
     pub fn previous_challenge_secret(&self) -> Result<Option<Vec<u8>>, ConfigErrors> {
-        let read = |file: &std::path::PathBuf| keys::secret_from_file(file);
+        let read = |file: &std::path::PathBuf| keys::old_secret_from_file(file);
         let secret = self.server.previous_secret_file.as_ref().map(read).transpose();
         secret.map_err(|error| self.blame("server.previous_secret_file", error))
     }
