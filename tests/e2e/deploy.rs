@@ -103,7 +103,7 @@ async fn is_deployed_once_and_found_again(network: Network) {
     let (code, out, err) = ground.deploy(0, &[]).await;
     assert_eq!(code, Some(0), "{out} {err}");
     assert!(
-        out.contains("deployed for") && err.contains("the escrow's address is 0x"),
+        out.contains("deployed for") && err.contains("the escrow's address is 0x") && err.contains("Permit2"),
         "{out} {err}"
     );
     let rest = "[server]\nupstream = \"http://a\"\n[[route]]\npath = \"/\"\nfree = true\n";

@@ -76,7 +76,8 @@ impl EscrowPlan {
         self.permit2
     }
 
-    /// Where [`DEPLOYMENT_PROXY`] puts it with this salt, on every chain and whoever pays for it.
+    /// Where [`DEPLOYMENT_PROXY`] puts it with this salt, whoever pays for it: at one address on all chains that have
+    /// Permit2 where [`Self::draw`] looks for it, and at another on all that do not.
     pub fn address(&self, salt: B256) -> Address {
         DEPLOYMENT_PROXY.create2(salt, keccak256(&self.creation_code))
     }

@@ -33,9 +33,9 @@ Examples:
 /// Deploy the escrow contract
 ///
 /// The contract has no owner and can't be changed: its domain name, its tokens and the most that one channel may hold of
-/// each are for good. They, in the order given, and the salt decide its address (CREATE2). Where that escrow is already,
-/// nothing is sent. Either way its code, domain, grace period and caps are verified, and the [chain] section for
-/// weir.toml is printed. The deployer pays the gas and has no right in it.
+/// each are for good. They, in the order given, the salt, and whether the chain has Permit2 at its usual address decide the
+/// escrow's own (CREATE2). Where that escrow is already, nothing is sent. Either way its code, domain, grace period and
+/// caps are verified, and the [chain] section for weir.toml is printed. The deployer pays the gas and has no right in it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Deploy {
@@ -196,7 +196,8 @@ async fn create_at(
     let rpc = sender.rpc();
     let address = plan.address(salt);
     tell(&format!(
-        "the escrow's address is {address}, whoever deploys it (salt {salt})"
+        "the escrow's address is {address}, whoever deploys it (salt {salt}, {})",
+        permit2_words(plan.permit2())
     ));
     if has_code(rpc, address).await? {
         tell("it is already deployed; nothing is sent");
@@ -226,6 +227,15 @@ async fn create_at(
 async fn has_code(rpc: &Rpc, address: Address) -> Result<bool, Failure> {
     let code = rpc.code_at_head(address).await.map_err(Failure::failed)?;
     Ok(!code.is_empty())
+}
+
+/// The Permit2 that an escrow serves.
+fn permit2_words(permit2: Address) -> String {
+    if permit2.is_zero() {
+        "no Permit2".to_owned()
+    } else {
+        format!("Permit2 {permit2}")
+    }
 }
 
 fn soon() -> Instant {
@@ -321,14 +331,16 @@ fn told(deployed: &Deployed, rpc_url: &str) -> String {
         chain_id,
         grace_period_seconds,
         code_hash,
+        permit2,
         ..
     } = deployed;
+    let permit2 = permit2_words(*permit2);
     let how = match deployed.gas_used {
         Some(gas) => format!("deployed for {gas} gas"),
         None => "already deployed".to_owned(),
     };
     format!(
-        "# Escrow {escrow} on chain {chain_id}: {how}; code, domain, grace period and caps verified.\n\
+        "# Escrow {escrow} on chain {chain_id}, {permit2}: {how}; code, domain, grace period and caps verified.\n\
          # A payer's close waits {grace_period_seconds} s. Payers who want exactly this code: --escrow-code-hash {code_hash}\n{}",
         deployed.chain_section(rpc_url)
     )
