@@ -100,6 +100,16 @@ async fn a_deposit_above_the_escrows_cap_is_warned_of() {
     let daemon = Daemon::start(&config).await;
     let log = daemon.log();
     assert_eq!(log.matches(said).count(), 1, "{log}");
+    // So too when the prices are read again.
+    daemon.signal("HUP");
+    for _ in 0..600 {
+        if daemon.log().contains("were read again") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let log = daemon.log();
+    assert_eq!(log.matches(said).count(), 2, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

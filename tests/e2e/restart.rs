@@ -115,6 +115,8 @@ async fn a_daemon_whose_chain_is_away_at_the_start_answers_and_goes_on_when_it_i
     };
     let (process, log) = Daemon::spawn(&world.config(&settings));
     until_logged(&log, "the chain cannot be reached").await;
+    // Whoever let the system choose the ports learns them here.
+    until_logged(&log, &format!("\"operator\":\"127.0.0.1:{}\"", settings.operator)).await;
     let alive = get(settings.operator, "/healthz").await;
     assert_eq!(alive.status, 200, "{alive:?}");
     for path in ["/readyz", "/v1/status", "/v1/channels"] {

@@ -7,6 +7,7 @@ use crate::keys::SecretKey;
 use std::future::Future;
 use std::time::Duration;
 use weir_chain::{ChainFault, Escrow, Rpc, Sender};
+use weir_core::Cumulative;
 use weir_store::Journal;
 use weir_till::facts::{BeginFault, Followed};
 
@@ -21,6 +22,8 @@ pub(super) struct Reached {
     pub(super) finality_seconds: u64,
     /// How far these books have followed it.
     pub(super) followed: Followed,
+    /// The most that the escrow lets one channel hold.
+    pub(super) deposit_max: Cumulative,
 }
 
 /// Waits for the chain's RPC, as long as it takes; what it then says must be what was configured. Meanwhile `front`
@@ -61,6 +64,7 @@ pub(super) async fn reach(
         sender,
         finality_seconds,
         followed,
+        deposit_max,
     })
 }
 

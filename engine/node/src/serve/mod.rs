@@ -3,10 +3,14 @@
 //! | module | what it does |
 //! |---|---|
 //! | `chain` | waits for the chain, and checks that it is the one configured |
+//! | `reload` | what is replaced while the daemon runs |
 //! | `setup` | what the parts take from the configuration |
 
 mod chain;
+mod reload;
 mod setup;
+
+pub use reload::Reloads;
 
 use crate::config::{Config, ConfigErrors};
 use crate::gateway::bound::Bodies;
@@ -20,14 +24,13 @@ use crate::operator;
 use crate::tls::Tls;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use weir_chain::watcher::{Watcher, WatcherConfig};
-use weir_core::UnixSeconds;
+use weir_core::{Cumulative, UnixSeconds};
 use weir_protocol::Secrets;
 use weir_protocol::rails::{Rail, session_rail};
 use weir_store::{Birth, Journal, StoreFault, disk};
@@ -93,6 +96,8 @@ pub struct Opened {
     secrets: Secrets,
     clock: Arc<dyn Clock>,
     journal: Arc<dyn Journal>,
+    /// Known when the chain is.
+    deposit_max: Arc<OnceLock<Cumulative>>,
     parts: Parts,
 }
 
@@ -167,6 +172,7 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
         secrets,
         clock,
         journal,
+        deposit_max: Arc::default(),
         parts,
     })
 }
@@ -178,6 +184,7 @@ impl Opened {
             running: config.clone(),
             front: self.front.clone(),
             tls: self.tls.clone(),
+            deposit_max: Arc::clone(&self.deposit_max),
         }
     }
 
@@ -186,13 +193,17 @@ impl Opened {
     /// # Errors
     /// [`ServeFault`]: the chain is not the one configured, or the books cannot be read.
     pub async fn start(mut self, config: &Config) -> Result<Running, ServeFault> {
+        let (gateway, operator) = self.addresses;
+        // At once: while the chain is away, this tells where /healthz is.
+        tracing::info!(%gateway, %operator, "answers, and sells nothing before the chain is reached");
         let chain = chain::reach(config, &self.key, &*self.journal, &self.front).await?;
+        let _ = self.deposit_max.set(chain.deposit_max);
         let budget = Budget {
             view_age_seconds_max: config.chain.view_age_max_seconds,
         };
         budget.fits(chain.escrow.grace_period_seconds(), chain.finality_seconds)?;
         // Not before: what has been refused by now was never said to listen.
-        tracing::info!(gateway = %self.addresses.0, operator = %self.addresses.1, "listening");
+        tracing::info!(%gateway, %operator, "listening");
         let till_config = TillConfig {
             domain: chain.escrow.domain().clone(),
             budget,
@@ -253,48 +264,13 @@ impl Opened {
             tracing::warn!("no block of the chain has been seen yet; nothing is sold until one is");
         }
         Ok(Running {
-            gateway: self.addresses.0,
-            operator: self.addresses.1,
+            gateway,
+            operator,
             recovered,
             front: self.front,
             till,
             parts: self.parts,
         })
-    }
-}
-
-/// What is replaced while the daemon runs.
-pub struct Reloads {
-    /// The configuration of the start: what it says of other things than routes and certificate stays in force.
-    running: Config,
-    front: Front,
-    tls: Option<Tls>,
-}
-
-impl Reloads {
-    /// Reads the prices and the certificate again. Challenges that are out keep their price, connections that are open
-    /// their certificate.
-    ///
-    /// # Errors
-    /// What is wrong with a file; nothing has changed then.
-    pub fn read(&self, file: &Path) -> Result<(), ConfigErrors> {
-        let config = Config::read(file)?;
-        let certificate = config.tls()?;
-        let ignored = self.running.changed_for_restart(&config);
-        if !ignored.is_empty() {
-            let keys = ignored.join(", ");
-            tracing::warn!(
-                keys,
-                "these keys have changed, and only a restart takes them over"
-            );
-        }
-        self.front.replace_routes(setup::routes(&config));
-        match (&self.tls, certificate) {
-            (Some(tls), Some(certificate)) => tls.replace(certificate),
-            (None, None) => {}
-            _ => tracing::warn!("whether the listener speaks TLS changes only with a restart"),
-        }
-        Ok(())
     }
 }
 
