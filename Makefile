@@ -72,7 +72,7 @@ test: ## Everything that has to hold before a change lands; what CI runs
 		'invariants=script/check-invariants'
 
 .PHONY: deep
-deep: $(TOOLS) $(CLIENTS) ## The long campaigns: deep fuzzing of the contracts, many more random histories
+deep: $(TOOLS) $(CLIENTS) ## The long campaigns: fuzzing, Slither, coverage and proofs of the contracts, many more random histories
 	@script/steps \
 		'contracts=FOUNDRY_PROFILE=deep script/test-contracts' \
 		'slither=script/slither' \
