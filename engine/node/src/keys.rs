@@ -1,6 +1,7 @@
 //! Private keys and other secrets: from files that only their owner can read, or from the environment, never from the
 //! command line, where every user of the machine sees them.
 
+use crate::shell::Quoted;
 use alloy::signers::local::PrivateKeySigner;
 use alloy_primitives::{Address, B256, hex};
 use core::fmt;
@@ -210,13 +211,7 @@ fn or_make(error: KeyError) -> KeyError {
 
 /// A path as a shell takes it.
 fn quoted(file: &Path) -> String {
-    let text = file.display().to_string();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    Quoted(&file.display().to_string()).to_string()
 }
 
 /// Reads a secret's file, which its owner alone may read.

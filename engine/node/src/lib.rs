@@ -6,12 +6,12 @@
 //! | [`config`], [`keys`] | `weir.toml`, and the secrets that it names |
 //! | [`serve`] | puts the parts together and takes them apart |
 //! | [`gateway`] | HTTP in front of the seller's service: challenge, credential, sale, receipt |
-//! | [`http`] | both listeners: every wait bounded, every connection counted |
+//! | [`http`], [`peers`] | both listeners: every wait bounded, every connection counted |
 //! | [`operator`] | the API that the operator's commands speak to |
 //! | [`dev`] | a devnet: anvil and a sample service |
 //! | [`tls`] | the payers' listener's certificate |
 //! | [`metrics`] | what Prometheus is told |
-//! | [`table`], [`logging`] | what people and machines get to read |
+//! | [`table`], [`when`], [`shell`], [`logging`] | what people and machines get to read |
 
 pub mod cli;
 pub mod commands;
@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod operator;
 pub mod peers;
 pub mod serve;
+pub mod shell;
 pub mod table;
 pub mod tls;
 pub mod when;

@@ -1,22 +1,9 @@
 //! What a no of the library means at the command line, and what to do about it.
 
 use crate::commands::Failure;
+use crate::shell::Quoted;
 use core::fmt::{self, Display, Write};
 use weir_client::{Error, LimitExceeded, StateError};
-
-/// A word, quoted where a shell would read it otherwise.
-#[derive(Debug)]
-pub struct Quoted<'a>(pub &'a str);
-
-impl Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-        if !self.0.is_empty() && self.0.chars().all(plain) {
-            return f.write_str(self.0);
-        }
-        write!(f, "'{}'", self.0.replace('\'', "'\\''"))
-    }
-}
 
 /// The options that the next command has to repeat, so that it can be copied as it is printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ mod books;
 mod explain;
 mod wallet;
 
-pub use explain::{Again, Quoted};
+pub use explain::Again;
 pub use wallet::{KEY_VARIABLE, RPC_VARIABLE, Wallet};
 
 use super::Failure;
