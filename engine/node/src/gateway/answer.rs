@@ -89,8 +89,13 @@ impl Denied {
         Problem::new(kind, said).into()
     }
 
-    /// The response, with a fresh challenge beside a 402. Never cached (threat H2).
-    pub fn into_response(self, challenge: Option<HeaderValue>) -> Response<Body> {
+    /// The response. Never cached (threat H2).
+    pub fn into_response(self) -> Response<Body> {
+        self.beside([])
+    }
+
+    /// The response with fresh challenges, each in a field line of its own: some clients read no list.
+    pub fn beside(self, challenges: impl IntoIterator<Item = HeaderValue>) -> Response<Body> {
         let mut response = Response::new(Body::from(self.problem.body()));
         *response.status_mut() =
             StatusCode::from_u16(self.problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -100,8 +105,8 @@ impl Denied {
             HeaderValue::from_static(PROBLEM_CONTENT_TYPE),
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(challenge) = challenge {
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        for challenge in challenges {
+            headers.append(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -175,7 +175,7 @@ impl Front {
         let sent = RequestBody::default();
         match self.inner.upstream.send(request, &[], &sent).await {
             Ok(response) => response,
-            Err(fault) => Denied::from(&fault).into_response(None),
+            Err(fault) => Denied::from(&fault).into_response(),
         }
     }
 }
@@ -209,19 +209,19 @@ async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
             404,
             "no route of this service has this method and path",
         ))
-        .into_response(None);
+        .into_response();
     };
     let gateway = front.gateway();
     let ends = gateway.as_ref().is_ok_and(|gateway| gateway.streams().ends());
     // What is managed may belong to a stream that still runs: the gateway looks closer.
     if ends && (route.price.is_none() || !manages) {
-        return Denied::from(No::Stopping).into_response(None);
+        return Denied::from(No::Stopping).into_response();
     }
     let response = match (&route.price, gateway) {
         (None, _) => front.pass_through(request).await,
         (Some(_), Err(_)) => {
             Denied::chain_trouble("the chain has not been reached yet, so nothing can be sold")
-                .into_response(None)
+                .into_response()
         }
         (Some(price), Ok(gateway)) => {
             // Half of a purchase must not be lost because the payer hung up: the work goes on in a task of its own.
@@ -233,7 +233,7 @@ async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
                 response
             });
             task.await.unwrap_or_else(|_| {
-                Denied::from(Problem::blank(500, "the request could not be finished")).into_response(None)
+                Denied::from(Problem::blank(500, "the request could not be finished")).into_response()
             })
         }
     };

@@ -16,7 +16,7 @@ pub mod submit;
 
 use crate::gateway::answer::Denied;
 use crate::gateway::bound::Bodies;
-use crate::gateway::offer::Offers;
+use crate::gateway::offer::{Offers, Way};
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Price, Route};
 use crate::gateway::streams::Streams;
@@ -133,28 +133,36 @@ impl Gateway {
         Ok(())
     }
 
-    /// A no, with a fresh challenge where the status wants one. While vouchers are not taken there is none: a challenge
+    /// A no, with fresh challenges where the status wants some. While nothing is taken there are none: a challenge
     /// invites to pay, and the payment would be refused.
-    fn deny(&self, denied: Denied, route: &Route, price: &Price, digest: Option<String>) -> Response<Body> {
+    fn deny(&self, denied: Denied, sold: (&Route, &Price), asking: &Asking) -> Response<Body> {
         if !denied.problem.needs_challenge() {
-            return denied.into_response(None);
+            return denied.into_response();
         }
         if let Err(no) = self.must_take_vouchers() {
-            return Denied::from(no).into_response(None);
+            return Denied::from(no).into_response();
         }
+        let ways = self.inner.offers.ways(sold.1);
+        let names: Vec<_> = ways.iter().map(|way| way.names()).collect();
+        let chosen = match &asking.accepts {
+            Some(accepts) => accepts.choose(&names),
+            None => (0..ways.len()).collect(),
+        };
+        let ways = chosen.into_iter().filter_map(|at| ways.get(at).copied());
         let now = self.inner.till.clock().now();
-        match self.inner.offers.challenge(route, price, digest, now) {
-            Ok(challenge) => {
+        let challenge = |way| self.inner.offers.challenge(way, sold, asking.digest.clone(), now);
+        match ways.map(challenge).collect::<Result<Vec<_>, _>>() {
+            Ok(challenges) => {
                 self.inner.metrics.challenged();
-                denied.into_response(Some(challenge))
+                denied.beside(challenges)
             }
             Err(fault) => {
-                tracing::error!(%fault, route = route.path, "no challenge could be made");
+                tracing::error!(%fault, route = sold.0.path, "no challenge could be made");
                 Denied::from(Problem::blank(
                     500,
                     "no payment challenge can be made for this resource",
                 ))
-                .into_response(None)
+                .into_response()
             }
         }
     }
@@ -166,7 +174,7 @@ impl Gateway {
         }
         match self.inner.bodies.read(request).await {
             Ok((request, digest, _room)) => self.sell_for(request, (route, price), Some(digest)).await,
-            Err(denied) => denied.into_response(None),
+            Err(denied) => denied.into_response(),
         }
     }
 
@@ -177,54 +185,78 @@ impl Gateway {
         (route, price): (&Route, &Price),
         digest: Option<ContentDigest>,
     ) -> Response<Body> {
-        let bound_to = digest.map(|digest| digest.to_string());
+        let asking = Asking::of(&request, digest);
         let lines = request.headers().get_all(header::AUTHORIZATION);
         let credential = match Credential::find(lines.iter().map(HeaderValue::as_bytes)) {
             Ok(Some(credential)) => credential,
             Ok(None) => {
                 if let Err(no) = self.must_manage(session_of(&request)) {
-                    return Denied::from(no).into_response(None);
+                    return Denied::from(no).into_response();
                 }
-                return self.deny(self.asks(&request), route, price, bound_to);
+                return self.deny(self.asks(price, &asking), (route, price), &asking);
             }
             Err(error) => {
                 let problem = Problem::from(&error);
                 self.inner.metrics.refused(&problem);
-                return self.deny(problem.into(), route, price, bound_to);
+                return self.deny(problem.into(), (route, price), &asking);
             }
         };
+        let way = self.inner.offers.way_of(&credential.challenge);
         match self.pay(request, credential, (route, digest)).await {
             // The next request's body is not known yet, and a challenge without it would buy the answer to any.
             Ok(response) if digest.is_some() => response,
             Ok(mut response) => {
                 // The next request's challenge comes with this answer, which spares the payer an unpaid round trip.
                 let now = self.inner.till.clock().now();
-                if let Ok(challenge) = self.inner.offers.challenge(route, price, None, now) {
+                let next = way.map(|way| self.inner.offers.challenge(way, (route, price), None, now));
+                if let Some(Ok(challenge)) = next {
                     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
                 }
                 response
             }
             Err(denied) => {
                 self.inner.metrics.refused(&denied.problem);
-                self.deny(denied, route, price, bound_to)
+                self.deny(denied, (route, price), &asking)
             }
         }
     }
 
     /// What an unpaid request is told. A client that takes nothing of what is offered hears what is, and gets the
-    /// challenge all the same (draft-httpauth-payment-00, Client Payment Preferences).
-    fn asks(&self, request: &Request) -> Denied {
-        let rules = self.inner.offers.seller().rail.rules();
-        let wanted = request.headers().get(ACCEPT_PAYMENT);
-        let wanted = wanted.and_then(|value| AcceptPayment::read(value.as_bytes()));
-        if wanted.is_none_or(|wanted| wanted.weight(rules.method, rules.intent) > 0) {
+    /// challenges all the same (draft-httpauth-payment-00, Client Payment Preferences).
+    fn asks(&self, price: &Price, asking: &Asking) -> Denied {
+        let ways = self.inner.offers.ways(price);
+        let taken = |accepts: &AcceptPayment| {
+            let weight = |way: &Way| accepts.weight(way.names().0, way.names().1);
+            ways.iter().any(|way| weight(way) > 0)
+        };
+        if asking.accepts.as_ref().is_none_or(taken) {
             return Denied::of_type(ProblemType::PaymentRequired, "this resource is paid for");
         }
-        let offered = format!("{}/{}", rules.method, rules.intent);
-        let said = format!("this resource is paid for by {offered} alone, which Accept-Payment leaves out");
+        let name = |way: &Way| format!("{}/{}", way.names().0, way.names().1);
+        let offered: Vec<String> = ways.iter().map(name).collect();
+        let said = offered.join(" or ");
+        let said = format!("this resource is paid for by {said} alone, which Accept-Payment leaves out");
         Problem::new(ProblemType::PaymentRequired, said)
-            .with("offered", [offered])
+            .with("offered", offered)
             .into()
+    }
+}
+
+/// By what the challenges beside a no are made.
+struct Asking {
+    /// The body's digest, where the route binds challenges to bodies.
+    digest: Option<String>,
+    /// What the client would rather pay with, if it says so legibly.
+    accepts: Option<AcceptPayment>,
+}
+
+impl Asking {
+    fn of(request: &Request, digest: Option<ContentDigest>) -> Self {
+        let accepts = request.headers().get(ACCEPT_PAYMENT);
+        Self {
+            digest: digest.map(|digest| digest.to_string()),
+            accepts: accepts.and_then(|value| AcceptPayment::read(value.as_bytes())),
+        }
     }
 }
 

@@ -36,8 +36,31 @@ pub struct Seller {
     pub token: Address,
     /// The escrow's domain.
     pub domain: Domain,
-    /// The way to pay that follows from the escrow.
-    pub rail: &'static dyn Rail,
+    /// The ways to pay, what the seller likes best first.
+    pub ways: Vec<Way>,
+}
+
+/// A way to pay, which a challenge names by its method and intent.
+#[derive(Debug, Clone, Copy)]
+pub enum Way {
+    /// Vouchers on a channel; the rail follows from the escrow.
+    Session(&'static dyn Rail),
+}
+
+impl Way {
+    /// The `method` and the `intent` of its challenges.
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Session(rail) => (rail.rules().method, rail.rules().intent),
+        }
+    }
+}
+
+/// What a challenge of ours asked for.
+#[derive(Debug, Clone)]
+pub enum Asked {
+    /// Vouchers on a channel.
+    Session(&'static dyn Rail, SessionRequest),
 }
 
 /// Makes challenges and recognises them again.
@@ -65,25 +88,46 @@ impl Offers {
         Arc::clone(&self.secrets.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A fresh challenge for a route, as the value of a `WWW-Authenticate` field.
+    /// The ways by which a route's price may be paid, what the seller likes best first.
+    pub fn ways(&self, _: &Price) -> Vec<Way> {
+        self.seller.ways.clone()
+    }
+
+    /// The way that a challenge names. It is not verified here.
+    pub fn way_of(&self, challenge: &Challenge) -> Option<Way> {
+        let named = |way: &&Way| way.names() == (challenge.method.as_str(), challenge.intent.as_str());
+        self.seller.ways.iter().find(named).copied()
+    }
+
+    /// The intent in whose words a credential is told that its challenge won't do: its own where the route offers that.
+    pub fn intent_for(&self, challenge: &Challenge, price: &Price) -> &'static str {
+        let ways = self.ways(price);
+        let intents = || ways.iter().map(|way| way.names().1);
+        let named = intents().find(|intent| *intent == challenge.intent);
+        named.or_else(|| intents().next()).unwrap_or_default()
+    }
+
+    /// A fresh challenge to pay for a route in this way, as the value of a `WWW-Authenticate` field.
     ///
     /// # Errors
     /// [`OfferFault`].
     pub fn challenge(
         &self,
-        route: &Route,
-        price: &Price,
+        way: Way,
+        (route, price): (&Route, &Price),
         digest: Option<String>,
         now: UnixSeconds,
     ) -> Result<HeaderValue, OfferFault> {
         let mut nonce = [0u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| OfferFault::NoRandomness)?;
-        let rules = self.seller.rail.rules();
-        let request = self.request(price).encode(rules.addresses);
+        let (method, intent) = way.names();
+        let request = match way {
+            Way::Session(rail) => self.session(rail, price).encode(rail.rules().addresses),
+        };
         let unbound = Unbound {
             realm: self.seller.realm.clone(),
-            method: rules.method.to_owned(),
-            intent: rules.intent.to_owned(),
+            method: method.to_owned(),
+            intent: intent.to_owned(),
             request: request.map_err(|error| OfferFault::Unwritable(error.to_string()))?,
             expires: now.after(CHALLENGE_SECONDS),
             digest,
@@ -100,9 +144,9 @@ impl Offers {
         HeaderValue::from_str(&header).map_err(|error| OfferFault::Unwritable(error.to_string()))
     }
 
-    fn request(&self, price: &Price) -> SessionRequest {
+    fn session(&self, rail: &dyn Rail, price: &Price) -> SessionRequest {
         let seller = &self.seller;
-        let rules = seller.rail.rules();
+        let rules = rail.rules();
         let types = |kinds: &[&str]| kinds.iter().copied().map(str::to_owned).collect();
         let delta = Some(price.voucher_delta_min).filter(|delta| !delta.is_zero());
         SessionRequest {
@@ -124,7 +168,7 @@ impl Offers {
         }
     }
 
-    /// Recognises an echoed challenge as a live one of ours for this route.
+    /// Recognises an echoed challenge as a live one of ours for this route, in a way that is known here.
     ///
     /// # Errors
     /// [`ChallengeRefusal`]; one of another route counts as unknown.
@@ -133,20 +177,20 @@ impl Offers {
         echo: Challenge,
         route: &Route,
         now: UnixSeconds,
-    ) -> Result<(VerifiedChallenge, SessionRequest), ChallengeRefusal> {
+    ) -> Result<(VerifiedChallenge, Asked), ChallengeRefusal> {
         let verified = self.secrets().verify(echo, now)?;
         let challenge = verified.challenge();
-        let rules = self.seller.rail.rules();
-        // The secret may have served another escrow before, and with it another rail.
-        let is_of_this_rail = challenge.method == rules.method && challenge.intent == rules.intent;
-        let is_of_this_place =
-            challenge.realm == self.seller.realm && verified.opaque().route == route.name();
-        if !is_of_this_rail || !is_of_this_place {
+        // The secret may have served another escrow before, and with it other ways.
+        let way = self.way_of(challenge).ok_or(ChallengeRefusal::Unknown)?;
+        if challenge.realm != self.seller.realm || verified.opaque().route != route.name() {
             return Err(ChallengeRefusal::Unknown);
         }
         // The price is the one that was offered, whatever the configuration says by now.
-        let request = SessionRequest::decode(&challenge.request, rules.default_chain_id)
-            .map_err(|_| ChallengeRefusal::Unknown)?;
-        Ok((verified, request))
+        let asked = match way {
+            Way::Session(rail) => SessionRequest::decode(&challenge.request, rail.rules().default_chain_id)
+                .map(|request| Asked::Session(rail, request)),
+        };
+        let asked = asked.map_err(|_| ChallengeRefusal::Unknown)?;
+        Ok((verified, asked))
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::gateway::answer::{Denied, Paper};
 use crate::gateway::bound::must_be_bound;
+use crate::gateway::offer::Asked;
 use crate::gateway::proxy::{Delivering, RequestBody, UpstreamFault, is_success};
 use crate::gateway::route::{Meter, Price, Route};
 use crate::gateway::stream::{Metered, is_events};
@@ -54,18 +55,22 @@ impl Gateway {
         credential: Credential,
         (route, digest): (&Route, Option<ContentDigest>),
     ) -> Result<Response<Body>, Denied> {
-        let rail = self.inner.offers.seller().rail;
         let began = Instant::now();
         let now = self.inner.till.clock().now();
         let echo = credential.challenge.clone();
-        let (verified, offer) = self
+        let intent = route
+            .price
+            .as_ref()
+            .map(|price| self.inner.offers.intent_for(&echo, price));
+        let (verified, asked) = self
             .inner
             .offers
             .verify(echo, route, now)
-            .map_err(|refusal| Denied::from(refusal.problem(rail.rules().intent)))?;
+            .map_err(|refusal| Denied::from(refusal.problem(intent.unwrap_or_default())))?;
         if route.price.as_ref().is_some_and(|price| price.bind_body) {
             must_be_bound(verified.challenge(), digest)?;
         }
+        let Asked::Session(rail, offer) = asked;
         let action = rail
             .claim(&credential, &offer)
             .map_err(|error| Denied::from(Problem::from(&error)))?;

@@ -15,7 +15,7 @@ pub use reload::Reloads;
 use crate::config::{Config, ConfigErrors};
 use crate::gateway::bound::Bodies;
 use crate::gateway::front::Front;
-use crate::gateway::offer::{Offers, Seller};
+use crate::gateway::offer::{Offers, Seller, Way};
 use crate::gateway::streams::Streams;
 use crate::gateway::{self, Gateway};
 use crate::http::{self, Door};
@@ -224,7 +224,7 @@ impl Opened {
             recipient: self.key.address(),
             token: config.chain.token,
             domain: chain.escrow.domain().clone(),
-            rail: self.rail,
+            ways: vec![Way::Session(self.rail)],
         };
         let facts = Facts::new(till.clone(), chain.followed);
         let onchain = Arc::new(OnChain::new(
