@@ -3,15 +3,17 @@ pragma solidity ^0.8.28;
 
 import {EscrowState} from "./EscrowState.sol";
 import {RelayedEscrow} from "./RelayedEscrow.sol";
+import {IBlockedFunds} from "./interfaces/IBlockedFunds.sol";
 import {IChannelEscrow} from "./interfaces/IChannelEscrow.sol";
+import {ReceivePolicyLib} from "./libraries/ReceivePolicyLib.sol";
 import {TokenLib} from "./libraries/TokenLib.sol";
 
 /// @title ChannelEscrow
-/// @notice The one contract that holds deposits. What each function promises is written in IChannelEscrow and
-/// IRelayedEscrow.
+/// @notice The one contract that holds deposits. What each function promises is written in IChannelEscrow,
+/// IRelayedEscrow and IBlockedFunds.
 /// @dev Every function goes checks, effects, interactions. Here is what payers, payees and operators send themselves;
 /// RelayedEscrow has what others send for them, EscrowMoves what both do to a channel, EscrowState what is kept.
-contract ChannelEscrow is RelayedEscrow {
+contract ChannelEscrow is RelayedEscrow, IBlockedFunds {
     using TokenLib for address;
 
     /// @param name The EIP-712 domain's name: "EVM Payment Channel", or "Tempo Stream Channel" for Tempo v1 clients.
@@ -98,12 +100,20 @@ contract ChannelEscrow is RelayedEscrow {
     function withdrawRefund(address token, address to) external lock returns (uint256 amount) {
         amount = _credits[token][msg.sender];
         if (amount == 0) revert NoRefund(msg.sender, token);
-        if (to == address(0) || to == address(this)) revert InvalidRecipient(to);
+        _checkRecipient(to);
 
         _credits[token][msg.sender] = 0;
         emit RefundWithdrawn(msg.sender, token, to, amount);
 
         token.push(to, amount);
+    }
+
+    // ------------------------------------------------------------------- whoever was paid and turned the money away
+
+    /// @inheritdoc IBlockedFunds
+    function recoverBlocked(bytes calldata receipt, address to) external lock {
+        _checkRecipient(to);
+        ReceivePolicyLib.claim(receipt, msg.sender, to);
     }
 
     // -------------------------------------------------------------------------------------------- payee's functions
@@ -185,6 +195,11 @@ contract ChannelEscrow is RelayedEscrow {
     }
 
     // ---------------------------------------------------------------------------------------------------- internals
+
+    /// @dev What is sent to the escrow itself is nobody's.
+    function _checkRecipient(address to) private view {
+        if (to == address(0) || to == address(this)) revert InvalidRecipient(to);
+    }
 
     function _topUp(bytes32 channelId, uint256 additionalDeposit) private {
         (Record storage record, address payee) = _liveOfPayer(channelId);

@@ -7,33 +7,6 @@ import {EscrowTest} from "./EscrowTest.sol";
 import {Wallet} from "./mocks/Signers.sol";
 import {WeirdToken} from "./mocks/WeirdTokens.sol";
 
-/// @dev A TIP-20 as TIP-1028 makes it on Tempo from T6 on, for one receiver who set a policy and named nobody to recover
-/// what it refuses: the transfer answers true, the guard gets the money, and the originator alone may claim it.
-contract PolicyToken is WeirdToken {
-    address public constant GUARD = 0xB10C000000000000000000000000000000000000;
-
-    mapping(address receiver => mapping(address sender => bool)) public refuses;
-    mapping(address originator => uint256) public claimable;
-
-    function setReceivePolicy(address sender, bool value) external {
-        refuses[msg.sender][sender] = value;
-    }
-
-    function claim(address to) external {
-        uint256 amount = claimable[msg.sender];
-        require(amount != 0, "UnauthorizedClaimer");
-        claimable[msg.sender] = 0;
-        balanceOf[GUARD] -= amount;
-        balanceOf[to] += amount;
-    }
-
-    function _deliver(address from, address to, uint256 value) internal override returns (address) {
-        if (!refuses[to][from]) return to;
-        claimable[from] += value;
-        return GUARD;
-    }
-}
-
 /// @dev Indices of tokens: the first one is in the code, and the others' have two bytes.
 contract ManyTokensTest is EscrowTest {
     uint160 internal constant AT = 0x7000;
@@ -196,38 +169,5 @@ contract TokenAttacksTest is EscrowTest {
         );
         openWeird(DEPOSIT, SALT);
         assertEq(weird.balanceOf(address(helper)), 5);
-    }
-
-    /// @dev Not held (docs/escrow.md). Tempo from T6 on (TIP-1028): a payer whose receive policy does not let the escrow through, and names
-    /// nobody to recover, loses its refund: the push answers true, so there is no credit, and only the escrow could claim it.
-    function test_E9_aReceivePolicyWithoutRecoveryKeepsTheRefund() public {
-        PolicyToken tip20 = new PolicyToken();
-        stage(tip20, CAP);
-        bytes32 id = openWeird(DEPOSIT, SALT);
-        vm.prank(payer);
-        tip20.setReceivePolicy(address(escrow), true);
-        uint256 before = weird.balanceOf(payer);
-        requestClose(id);
-        waitForGrace();
-        withdraw(id);
-        assertEq(weird.balanceOf(payer), before, "nothing came");
-        assertEq(escrow.refundCredit(address(weird), payer), 0, "nothing is owed");
-        assertEq(tip20.claimable(address(escrow)), DEPOSIT, "only the escrow could claim it, and has no way to");
-        vm.expectRevert("UnauthorizedClaimer");
-        vm.prank(payer);
-        tip20.claim(payer);
-    }
-
-    /// @dev Not held, the payee's side: what it collects is lost the same way, and the channel says that it was paid.
-    function test_E9_aReceivePolicyWithoutRecoveryKeepsWhatIsCollected() public {
-        PolicyToken tip20 = new PolicyToken();
-        stage(tip20, CAP);
-        bytes32 id = openWeird(DEPOSIT, SALT);
-        vm.prank(payee);
-        tip20.setReceivePolicy(address(escrow), true);
-        settle(id, 40);
-        assertEq(settledOf(id), 40);
-        assertEq(weird.balanceOf(payee), 0);
-        assertEq(tip20.claimable(address(escrow)), 40);
     }
 }

@@ -177,7 +177,7 @@ contract WeirdTokensTest is EscrowTest {
     function test_E3_reentryIsRefusedOnEveryRelayedFunction() public {
         bytes32 id = openWeird();
         IChannelEscrow.Row[] memory rows = new IChannelEscrow.Row[](0);
-        bytes[] memory calls = new bytes[](13);
+        bytes[] memory calls = new bytes[](14);
         calls[0] =
             abi.encodeCall(escrow.openWithAuthorization, (payee, address(weird), 1, "re", signer, payer, 0, 0, 0, ""));
         calls[1] = abi.encodeCall(escrow.topUpWithAuthorization, (id, 1, payer, "re", 0, 0, 0, ""));
@@ -192,6 +192,7 @@ contract WeirdTokensTest is EscrowTest {
         calls[10] = abi.encodeCall(escrow.setOperator, (payer, IChannelEscrow.OperatorRights.Settle));
         calls[11] = abi.encodeCall(escrow.cancelAuthorization, (id, 5));
         calls[12] = abi.encodeCall(escrow.withdrawRefund, (address(weird), payer));
+        calls[13] = abi.encodeCall(escrow.recoverBlocked, (new bytes(320), payer));
         for (uint256 i = 0; i < calls.length; ++i) {
             weird.setHook(address(escrow), calls[i]);
             // forge-lint: disable-next-line(unsafe-typecast)

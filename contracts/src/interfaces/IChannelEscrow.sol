@@ -8,7 +8,7 @@ pragma solidity ^0.8.28;
 /// upgrade and no delegatecall. Of every listed token it is assumed that a transfer which answers true, or nothing, moved
 /// exactly what was asked, that any other answer moved nothing, and that balances do not change by themselves. The
 /// escrow checks this where it takes money in; where it pays out it has to believe it. Warning: it is untrue of a TIP-20
-/// on Tempo, from T6 on, if the receiver's policy (TIP-1028) turns the escrow away: docs/escrow.md tells what is lost. A
+/// on Tempo, from T6 on, if the receiver's policy (TIP-1028) turns the escrow away: IBlockedFunds gets that back. A
 /// signature with a high s is no key's; a wallet that is asked (ERC-1271) may still take it, to the same effect, once.
 /// Promises ESC-1 to ESC-6 are listed in INVARIANTS.md. The file imports nothing, because it is also read as it is by the
 /// Rust bindings.

@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {ChannelEscrow} from "../../../contracts/src/ChannelEscrow.sol";
 import {IChannelEscrow} from "../../../contracts/src/interfaces/IChannelEscrow.sol";
+import {GUARD} from "../mocks/ReceivePolicies.sol";
 import {EscrowHandler} from "./EscrowHandler.sol";
 import {Expected} from "./Expected.sol";
 import {World} from "./World.sol";
@@ -65,6 +66,7 @@ contract EscrowInvariantTest is Test {
         assertGe(held, owed, "ESC-1: the escrow holds less than it owes");
         assertEq(held, owed + handler.donated(t), "ESC-1: money is stuck in the escrow");
         checkBalance(t, handler.attacker(), "ESC-4: the thief's money");
+        checkBalance(t, GUARD, "ESC-4: what was turned away");
         for (uint256 p = 0; p < handler.PEOPLE(); ++p) {
             address payer = handler.payers(p);
             checkBalance(t, handler.payees(p), "ESC-4: a payee's money");
@@ -86,11 +88,11 @@ contract EscrowInvariantTest is Test {
             play(abi.encodeWithSelector(moves[seed % moves.length], seed));
             if (i % 100 == 0) check();
         }
-        bytes32[26] memory names = Expected.moves();
+        bytes32[27] memory names = Expected.moves();
         for (uint256 i = 0; i < names.length; ++i) {
             assertGe(handler.landed(names[i]), 5, string(abi.encodePacked(names[i])));
         }
-        bytes4[25] memory errors = Expected.refusals();
+        bytes4[29] memory errors = Expected.refusals();
         for (uint256 i = 0; i < errors.length; ++i) {
             assertGe(handler.refused(errors[i]), 3, vm.toString(abi.encodePacked(errors[i])));
         }

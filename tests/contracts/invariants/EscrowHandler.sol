@@ -4,13 +4,14 @@ pragma solidity ^0.8.28;
 import {WeirdToken} from "../mocks/WeirdTokens.sol";
 import {PayeeMoves} from "./PayeeMoves.sol";
 import {PayerMoves} from "./PayerMoves.sol";
+import {RecoveryMoves} from "./RecoveryMoves.sol";
 import {RelayedMoves} from "./RelayedMoves.sol";
 
 /// @dev All moves of everybody, the world's and the thief's among them, and the end of every life.
-contract EscrowHandler is RelayedMoves {
+contract EscrowHandler is RecoveryMoves {
     /// @notice The moves that a campaign draws from.
     function moves() external pure returns (bytes4[] memory list) {
-        bytes4[27] memory all = [
+        bytes4[28] memory all = [
             PayerMoves.open.selector,
             PayerMoves.openWithCap.selector,
             PayerMoves.topUp.selector,
@@ -36,6 +37,7 @@ contract EscrowHandler is RelayedMoves {
             RelayedMoves.settleManyWithAuthorization.selector,
             RelayedMoves.closeManyWithAuthorization.selector,
             RelayedMoves.cancelAuthorization.selector,
+            RecoveryMoves.recoverBlocked.selector,
             this.turnOfTheWorld.selector,
             this.replay.selector
         ];
@@ -86,7 +88,7 @@ contract EscrowHandler is RelayedMoves {
     // ---------------------------------------------------------------------------------------------- the end of all
 
     /// @notice Every payer leaves, whatever the tokens are like by then; then the tokens come to their senses, and who has
-    /// a credit collects it. ESC-5 and ESC-1 say that nothing but gifts is left after that.
+    /// a credit, or turned money away, collects it. ESC-5 and ESC-1 say that nothing but gifts is left after that.
     function everybodyLeaves() external {
         for (uint256 i = 0; i < ids.length; ++i) {
             Book storage b = books[ids[i]];
@@ -102,8 +104,14 @@ contract EscrowHandler is RelayedMoves {
         for (uint256 t = 0; t < TOKENS; ++t) {
             if (t != PLAIN) comeToItsSenses(tokens[t]);
             for (uint256 p = 0; p < PEOPLE; ++p) {
+                choose(payers[p], false);
+                choose(payees[p], false);
                 while (creditInBooks[t][payers[p]] != 0) withdrawRefundAs(payers[p], t, payers[p]);
             }
+        }
+        for (uint256 i = 0; i < blockedFunds.length; ++i) {
+            Blocked storage b = blockedFunds[i];
+            while (b.amount != 0) recoverAs(b.recipient, i, b.recipient, false);
         }
     }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IBlockedFunds} from "../../../contracts/src/interfaces/IBlockedFunds.sol";
 import {IChannelEscrow} from "../../../contracts/src/interfaces/IChannelEscrow.sol";
 import {IRelayedEscrow} from "../../../contracts/src/interfaces/IRelayedEscrow.sol";
+import {PolicyToken, ReceivePolicyGuard} from "../mocks/ReceivePolicies.sol";
 
 /// @dev What has to happen over enough random moves.
 library Expected {
-    function moves() internal pure returns (bytes32[26] memory) {
+    function moves() internal pure returns (bytes32[27] memory) {
         return [
             bytes32("open"),
             "openWithCap",
@@ -33,13 +35,15 @@ library Expected {
             "settleManyWithAuthorization",
             "closeManyWithAuthorization",
             "cancelAuthorization",
+            "recoverBlocked",
             "replay"
         ];
     }
 
     /// @dev All errors that calls can meet, but for NotEnoughGas, which counts as starved, for Reentered, which the reenterer
-    /// counts, and for Permit2NotSupported, because this escrow has a Permit2.
-    function refusals() internal pure returns (bytes4[25] memory) {
+    /// counts, for Permit2NotSupported, because this escrow has a Permit2, and for NoReceivePolicyGuard, because there is a guard.
+    /// Those of the guard and of its token are among them.
+    function refusals() internal pure returns (bytes4[29] memory) {
         return [
             IChannelEscrow.ChannelAlreadyExists.selector,
             IChannelEscrow.ChannelNotFound.selector,
@@ -65,7 +69,11 @@ library Expected {
             IChannelEscrow.InvalidRecipient.selector,
             IRelayedEscrow.NonceMismatch.selector,
             IRelayedEscrow.NonceAlreadyUsed.selector,
-            IRelayedEscrow.AuthorizationExpired.selector
+            IRelayedEscrow.AuthorizationExpired.selector,
+            IBlockedFunds.UnsupportedReceipt.selector,
+            IBlockedFunds.NotRecipient.selector,
+            ReceivePolicyGuard.InvalidReceipt.selector,
+            PolicyToken.PolicyForbids.selector
         ];
     }
 }

@@ -6,6 +6,7 @@ import {DevToken} from "../../../contracts/src/dev/DevToken.sol";
 import {IChannelEscrow} from "../../../contracts/src/interfaces/IChannelEscrow.sol";
 import {EscrowDeployer} from "../EscrowDeployer.sol";
 import {Permit2} from "../mocks/Permit2.sol";
+import {GUARD, PolicyToken, ReceivePolicyGuard} from "../mocks/ReceivePolicies.sol";
 import {Reenterer} from "../mocks/Reenterer.sol";
 import {ContractSigner, OwnedWallet} from "../mocks/Signers.sol";
 import {WeirdToken} from "../mocks/WeirdTokens.sol";
@@ -15,7 +16,7 @@ import {WeirdToken} from "../mocks/WeirdTokens.sol";
 /// may change them.
 abstract contract World is EscrowDeployer {
     /// @dev A token with EIP-3009 and without moods; one with every mood; one with balances over 128 bits that answers
-    /// nothing; one that wakes the reenterer in every move.
+    /// nothing, and whose receivers may turn money away (TIP-1028); one that wakes the reenterer in every move.
     uint256 public constant TOKENS = 4;
     uint256 internal constant PLAIN = 0;
     uint256 internal constant MOODY = 1;
@@ -39,8 +40,16 @@ abstract contract World is EscrowDeployer {
         uint128 signedMost;
     }
 
+    /// @dev What somebody turned away, and may claim.
+    struct Blocked {
+        bytes receipt;
+        address recipient;
+        uint256 amount;
+    }
+
     ChannelEscrow public escrow;
     Permit2 internal permit2;
+    ReceivePolicyGuard internal guard = ReceivePolicyGuard(GUARD);
     Reenterer public reenterer = new Reenterer();
     WeirdToken[TOKENS] public tokens;
     uint128[TOKENS] public caps = [uint128(1e6), 1e6, type(uint96).max, 1e6];
@@ -59,6 +68,7 @@ abstract contract World is EscrowDeployer {
     mapping(uint256 token => uint256) public donated;
     mapping(address payee => mapping(address operator => IChannelEscrow.OperatorRights)) internal rights;
     mapping(address payee => mapping(bytes32 scope => mapping(uint256 nonce => bool))) internal usedNonce;
+    Blocked[] internal blockedFunds;
     bytes[] internal landedCalls;
 
     uint256 private dice;
@@ -85,10 +95,11 @@ abstract contract World is EscrowDeployer {
     constructor() {
         vm.warp(1_700_000_000);
         permit2 = new Permit2();
+        vm.etch(GUARD, address(new ReceivePolicyGuard()).code);
         tokens[PLAIN] = WeirdToken(address(new DevToken()));
         IChannelEscrow.TokenCap[] memory listed = new IChannelEscrow.TokenCap[](TOKENS);
         for (uint256 t = 0; t < TOKENS; ++t) {
-            if (t != PLAIN) tokens[t] = new WeirdToken();
+            if (t != PLAIN) tokens[t] = t == HUGE ? new PolicyToken() : new WeirdToken();
             listed[t] = IChannelEscrow.TokenCap(address(tokens[t]), caps[t]);
         }
         escrow = deployEscrow("EVM Payment Channel", listed, address(permit2));
@@ -222,8 +233,16 @@ abstract contract World is EscrowDeployer {
         return exact ? bytes4(0) : IChannelEscrow.UnexpectedDelta.selector;
     }
 
+    function turnsAway(address receiver, address sender) internal view returns (bool) {
+        return PolicyToken(address(tokens[HUGE])).turnsAway(receiver, sender);
+    }
+
     function bookMove(uint256 t, address from, address to, uint256 value) internal {
         balanceInBooks[t][from] -= value;
+        if (t == HUGE && turnsAway(to, from)) {
+            blockedFunds.push(Blocked(guard.receipts(blockedFunds.length), to, value));
+            to = GUARD;
+        }
         balanceInBooks[t][to] += value;
         if (t != PLAIN) balanceInBooks[t][to] += tokens[t].rebateOnTransfer();
         if (t != PLAIN) balanceInBooks[t][to] -= tokens[t].feeOnTransfer();

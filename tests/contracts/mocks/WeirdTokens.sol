@@ -84,8 +84,12 @@ contract WeirdToken {
         }
         balanceOf[from] -= value;
         balanceOf[_deliver(from, to, value)] += value - feeOnTransfer + rebateOnTransfer;
-        if (hookTarget != address(0)) (hookSucceeded, hookAnswer) = hookTarget.call(hookData);
+        _wake();
         return true;
+    }
+
+    function _wake() internal {
+        if (hookTarget != address(0)) (hookSucceeded, hookAnswer) = hookTarget.call(hookData);
     }
 
     /// @dev To whom the money goes that `to` is to get.
