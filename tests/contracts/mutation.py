@@ -75,7 +75,8 @@ class Walk:
     def edit(self, node, function, after):
         start, end = self.span(node)
         line = self.text[:start].count(b"\n") + 1
-        self.found.append(Mutant(self.file, function, line, start, end, self.source(node), after))
+        if after != self.source(node):
+            self.found.append(Mutant(self.file, function, line, start, end, self.source(node), after))
 
     def visit(self, node, function):
         if isinstance(node, list):
