@@ -215,7 +215,7 @@ contract ChannelEscrow is RelayedEscrow, IBlockedFunds {
         returns (uint256 paid, Verdict[] memory verdicts)
     {
         (paid, verdicts) = _settleRows(payee, token, rows);
-        if (paid != 0) token.push(payee, paid);
+        _pay(token, payee, paid);
     }
 
     function _closeMany(address payee, address token, Row[] calldata rows)

@@ -154,7 +154,7 @@ abstract contract EscrowMoves is EscrowState {
         Closing memory closing = _finalize(record, channelId, captureAmount, payee);
 
         address token = _tokenOf(record);
-        if (closing.delta != 0) token.push(payee, closing.delta);
+        _pay(token, payee, closing.delta);
         _refund(token, closing.channelId, closing.payer, closing.refund);
     }
 
@@ -211,10 +211,14 @@ abstract contract EscrowMoves is EscrowState {
     }
 
     function _payOut(address token, address payee, uint256 collected, Closing[] memory closings) internal {
-        if (collected != 0) token.push(payee, collected);
+        _pay(token, payee, collected);
         for (uint256 i = 0; i < closings.length; ++i) {
             _refund(token, closings[i].channelId, closings[i].payer, closings[i].refund);
         }
+    }
+
+    function _pay(address token, address payee, uint256 collected) internal {
+        if (collected != 0) token.push(payee, collected);
     }
 
     /// @dev 0 when the payee never had a channel in the token; then no row is of its own.

@@ -151,7 +151,7 @@ abstract contract RelayedEscrow is EscrowMoves {
         _checkLeave(leave, _hashBatch(VoucherLib.SETTLE_MANY_TYPEHASH, token, rows, leave), payeeSignature);
         (paid, verdicts) = _settleRows(payee, token, rows);
         _useNonceIfAllLanded(leave, verdicts);
-        _payOut(token, payee, paid, new Closing[](0));
+        _pay(token, payee, paid);
     }
 
     /// @inheritdoc IChannelEscrow
@@ -174,7 +174,7 @@ abstract contract RelayedEscrow is EscrowMoves {
     /// @inheritdoc IRelayedEscrow
     function cancelAuthorization(bytes32 channelId, uint256 nonce) external lock {
         if (_usedNonces[msg.sender][channelId][nonce]) revert NonceAlreadyUsed(msg.sender, channelId, nonce);
-        _useNonce(Leave(msg.sender, channelId, nonce, 0));
+        _useNonce(msg.sender, channelId, nonce);
     }
 
     // ---------------------------------------------------------------------------------------------------- internals
@@ -209,7 +209,7 @@ abstract contract RelayedEscrow is EscrowMoves {
 
     function _useLeave(Leave memory leave, bytes32 structHash, bytes calldata signature) private {
         _checkLeave(leave, structHash, signature);
-        _useNonce(leave);
+        _useNonce(leave.payee, leave.scope, leave.nonce);
     }
 
     function _checkLeave(Leave memory leave, bytes32 structHash, bytes calldata signature) private view {
@@ -223,9 +223,9 @@ abstract contract RelayedEscrow is EscrowMoves {
         }
     }
 
-    function _useNonce(Leave memory leave) private {
-        _usedNonces[leave.payee][leave.scope][leave.nonce] = true;
-        emit AuthorizationUsed(leave.payee, leave.scope, leave.nonce);
+    function _useNonce(address payee, bytes32 scope, uint256 nonce) private {
+        _usedNonces[payee][scope][nonce] = true;
+        emit AuthorizationUsed(payee, scope, nonce);
     }
 
     /// @dev A landed row cannot land again, because captures are totals. So a batch with skipped rows may be sent again
@@ -234,7 +234,7 @@ abstract contract RelayedEscrow is EscrowMoves {
         for (uint256 i = 0; i < verdicts.length; ++i) {
             if (verdicts[i] != Verdict.Landed) return;
         }
-        _useNonce(leave);
+        _useNonce(leave.payee, leave.scope, leave.nonce);
     }
 
     function _hashBatch(bytes32 typeHash, address token, Row[] calldata rows, Leave memory leave)

@@ -41,8 +41,10 @@ contract OperatorsTest is EscrowTest {
                 ++count;
                 assertEq(token.balanceOf(payee), 20, "the payee was not paid");
             } else {
-                bytes4 why = i % 2 == 0 ? IChannelEscrow.NotPayee.selector : IChannelEscrow.NotOperator.selector;
-                assertEq(bytes4(answer), why);
+                bytes memory why = i % 2 == 0
+                    ? abi.encodeWithSelector(IChannelEscrow.NotPayee.selector, id, operator)
+                    : abi.encodeWithSelector(IChannelEscrow.NotOperator.selector, payee, operator);
+                assertEq(answer, why);
             }
             assertEq(token.balanceOf(operator), 0, "the operator was paid");
             vm.revertToState(start);

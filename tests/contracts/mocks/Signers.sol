@@ -5,13 +5,15 @@ pragma solidity ^0.8.28;
 contract ContractSigner {
     enum Answer {
         Accept,
+        AcceptAtLength,
         Refuse,
         WrongMagic,
         ShortAnswer,
         DirtyTail,
         Bomb,
         BurnGas,
-        Revert
+        Revert,
+        RevertWithMagic
     }
 
     Answer public answer;
@@ -39,6 +41,14 @@ contract ContractSigner {
                 return(0, 32)
             }
         }
+        if (a == Answer.AcceptAtLength || a == Answer.RevertWithMagic) {
+            assembly {
+                mstore(0, shl(224, 0x1626ba7e))
+                mstore(32, not(0))
+                if eq(a, 1) { return(0, 64) }
+                revert(0, 32)
+            }
+        }
         if (a == Answer.Bomb) {
             assembly {
                 return(0, 200000)
@@ -52,11 +62,6 @@ contract ContractSigner {
 contract Wallet {
     function call(address target, bytes calldata data) external returns (bool ok, bytes memory answer) {
         return target.call(data);
-    }
-
-    function callOrRevert(address target, bytes calldata data) external {
-        (bool ok,) = target.call(data);
-        require(ok, "refused");
     }
 }
 

@@ -116,3 +116,38 @@ contract WeirdToken {
 contract SwallowingToken is WeirdToken {
     fallback() external {}
 }
+
+/// @dev Reads its calls byte by byte, and answers more than a word.
+contract ExactToken {
+    mapping(address account => uint256) public held;
+    mapping(address account => bool) internal refused;
+
+    constructor(address holder, uint256 value) {
+        held[holder] = value;
+    }
+
+    function refuse(address account) external {
+        refused[account] = true;
+    }
+
+    fallback(bytes calldata data) external returns (bytes memory) {
+        bytes4 selector = bytes4(data);
+        if (selector == bytes4(keccak256("balanceOf(address)"))) {
+            require(data.length == 36, "balanceOf");
+            return abi.encode(held[abi.decode(data[4:], (address))], "at length");
+        }
+        (address from, address to, uint256 value) = (msg.sender, address(0), 0);
+        if (selector == bytes4(keccak256("transfer(address,uint256)"))) {
+            require(data.length == 68, "transfer");
+            (to, value) = abi.decode(data[4:], (address, uint256));
+        } else {
+            require(selector == bytes4(keccak256("transferFrom(address,address,uint256)")), "another call");
+            require(data.length == 100, "transferFrom");
+            (from, to, value) = abi.decode(data[4:], (address, address, uint256));
+        }
+        require(!refused[to], "refused");
+        held[from] -= value;
+        held[to] += value;
+        return abi.encode(true, "at length");
+    }
+}
