@@ -5,6 +5,7 @@
 //! | `kill_nine` | a daemon that is killed again and again forgets nothing that it acknowledged |
 //! | `bad_input` | what is refused, how, and that it changes nothing |
 //! | `bad_vouchers` | the same for vouchers and replays |
+//! | `charges`, `charges_evm`, `charges_once` | payments of single answers: by other makes' clients, by hashes, by thieves, over kills and failures |
 //! | `opens` | opens that the chain does not bear out, that are not there, that come again |
 //! | `upstream_failures` | each way in which a service fails is charged or not charged exactly once |
 //! | `restart` | an orderly end, a second daemon, a chain that is away |
@@ -34,6 +35,9 @@
 
 mod bad_input;
 mod bad_vouchers;
+mod charges;
+mod charges_evm;
+mod charges_once;
 mod config;
 mod counter;
 mod daemon;

@@ -133,10 +133,16 @@ impl Said {
 
     /// The one challenge of the answer.
     pub(crate) fn challenge(&self) -> Option<Challenge> {
-        let lines = self.headers.get_all(WWW_AUTHENTICATE);
-        let mut all = Challenge::read_all(lines.iter().map(|line| line.as_bytes()));
+        let mut all = self.challenges();
         assert!(all.len() < 2, "more than one challenge");
-        all.pop().map(Result::unwrap)
+        all.pop()
+    }
+
+    /// The challenges of the answer.
+    pub(crate) fn challenges(&self) -> Vec<Challenge> {
+        let lines = self.headers.get_all(WWW_AUTHENTICATE);
+        let all = Challenge::read_all(lines.iter().map(|line| line.as_bytes()));
+        all.into_iter().map(Result::unwrap).collect()
     }
 
     /// The receipt of the answer.

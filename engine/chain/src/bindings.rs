@@ -20,8 +20,15 @@ sol! {
         function approve(address spender, uint256 value) external returns (bool);
         function allowance(address owner, address spender) external view returns (uint256);
         function balanceOf(address account) external view returns (uint256);
+        function transfer(address to, uint256 value) external returns (bool);
         function mint(address to, uint256 value) external;
         event Transfer(address indexed from, address indexed to, uint256 value);
+    }
+
+    /// What Tempo's tokens (TIP-20) have besides.
+    interface IMemoToken {
+        function transferWithMemo(address to, uint256 amount, bytes32 memo) external;
+        event TransferWithMemo(address indexed from, address indexed to, uint256 amount, bytes32 indexed memo);
     }
 
     /// The escrow's constructor, which an interface cannot hold.

@@ -6,7 +6,7 @@
 use crate::bindings::IChannelEscrow::TopUp;
 use crate::escrow::{Escrow, OpenedChannel, read_opened};
 use crate::fault::ChainFault;
-use crate::rpc::BlockRef;
+use crate::rpc::{BlockRef, Rpc};
 use crate::sender::Landed;
 use alloy::primitives::B256;
 use alloy::sol_types::SolEvent;
@@ -57,13 +57,10 @@ pub struct TopUpEvidence {
     pub state: ChainState,
 }
 
-impl Escrow {
-    async fn landed(&self, transaction: B256) -> Result<Landed, EvidenceFault> {
-        let landed = self
-            .rpc()
-            .landed(transaction)
-            .await?
-            .ok_or(EvidenceFault::NotMined)?;
+impl Rpc {
+    /// A transaction that took effect.
+    pub(crate) async fn effect_of(&self, transaction: B256) -> Result<Landed, EvidenceFault> {
+        let landed = self.landed(transaction).await?.ok_or(EvidenceFault::NotMined)?;
         if landed.success {
             Ok(landed)
         } else {
@@ -71,22 +68,31 @@ impl Escrow {
         }
     }
 
+    /// Its block, which must still be the chain's at that height.
+    pub(crate) async fn block_of(&self, landed: &Landed) -> Result<BlockRef, ChainFault> {
+        let number = landed.block_number;
+        let block = self.header_at(number).await?.block;
+        if block.hash == landed.block_hash {
+            Ok(block)
+        } else {
+            Err(ChainFault::Moved { number })
+        }
+    }
+}
+
+impl Escrow {
     async fn after(
         &self,
         id: ChannelId,
         landed: &Landed,
     ) -> Result<(BlockRef, Terms, ChainState), EvidenceFault> {
-        let header = self.rpc().header_at(landed.block_number).await?;
-        if header.block.hash != landed.block_hash {
-            let number = landed.block_number;
-            return Err(ChainFault::Moved { number }.into());
-        }
+        let block = self.rpc().block_of(landed).await?;
         let found = self.channel_at(id, landed.block_hash).await?;
         // Its event was in the block: a state without it is another node's, which lags.
         let (terms, state) = found.ok_or(ChainFault::Moved {
             number: landed.block_number,
         })?;
-        Ok((header.block, terms, state))
+        Ok((block, terms, state))
     }
 
     /// Whether `transaction` opened the channel `id` here.
@@ -94,7 +100,7 @@ impl Escrow {
     /// # Errors
     /// See [`EvidenceFault`]; only `NotMined` and transient chain faults are worth another try.
     pub async fn opened_by(&self, transaction: B256, id: ChannelId) -> Result<OpenEvidence, EvidenceFault> {
-        let landed = self.landed(transaction).await?;
+        let landed = self.rpc().effect_of(transaction).await?;
         let opened = landed
             .logs
             .iter()
@@ -119,7 +125,7 @@ impl Escrow {
         transaction: B256,
         id: ChannelId,
     ) -> Result<TopUpEvidence, EvidenceFault> {
-        let landed = self.landed(transaction).await?;
+        let landed = self.rpc().effect_of(transaction).await?;
         let (mut added, mut deposit) = (Amount::ZERO, None);
         for log in landed.logs.iter().filter(|log| log.address() == self.address()) {
             let Ok(event) = TopUp::decode_log(&log.inner) else {

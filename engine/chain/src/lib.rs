@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`rpc`] | the few questions asked of a node, each with its typed fault |
 //! | [`escrow`] | one checked escrow, read at blocks named by their hash |
-//! | [`evidence`] | what a payer's transaction really did |
+//! | [`evidence`], [`payment`] | what a payer's transaction really did, and what it paid |
 //! | [`calls`], [`deploy`] | what is said to the escrow, and what a landed batch answered |
 //! | [`sender`] | simulate, price, sign, send, look up; nonces without gaps |
 //! | [`watcher`] | follows the chain, through reorgs, and tells what became of a payee's channels |
@@ -19,17 +19,19 @@ pub mod deploy;
 pub mod escrow;
 pub mod evidence;
 pub mod fault;
+pub mod payment;
 pub mod revert;
 pub mod rpc;
 pub mod sender;
 pub mod tempo;
 pub mod watcher;
 
-pub use bindings::{IChannelEscrow, IRelayedEscrow, IToken};
+pub use bindings::{IChannelEscrow, IMemoToken, IRelayedEscrow, IToken};
 pub use calls::{Call, EscrowCalls, Forecast, Opening, RowEffect, SettleRow, Verdict};
 pub use escrow::{Escrow, OpenedChannel};
 pub use evidence::{EvidenceFault, OpenEvidence, TopUpEvidence};
 pub use fault::ChainFault;
+pub use payment::{PaymentEvidence, Transfer};
 pub use revert::{EscrowError, RelayedError, Revert};
 pub use rpc::{BlockRef, Rpc};
 pub use sender::{Broadcast, Envelope, Landed, Nonce, Outcome, Quote, SendFault, Sender};

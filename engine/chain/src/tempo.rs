@@ -6,7 +6,8 @@
 //! authorisations, a fee payer, keys other than secp256k1. So nothing can ride along that is not looked at here, and
 //! a form that a later chain adds is unknown until it is added here too.
 
-use crate::bindings::{IChannelEscrow, IToken};
+use crate::bindings::{IChannelEscrow, IMemoToken, IToken};
+use crate::payment::Transfer;
 use crate::rpc::Rpc;
 use crate::sender::SendFault;
 use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
@@ -55,6 +56,8 @@ pub enum ForeignRefusal {
     OtherContract,
     /// The approval is not of exactly what the next call pulls.
     Approval,
+    /// It is to pay, and does not make one transfer alone.
+    Transfer,
 }
 
 impl ForeignRefusal {
@@ -74,6 +77,7 @@ impl ForeignRefusal {
             Self::Value => "sends value with a call; sign it without",
             Self::OtherContract => "calls another contract than the challenge's escrow",
             Self::Approval => "approves something else than what the next call deposits",
+            Self::Transfer => "makes other calls than one transfer or transferWithMemo",
         }
     }
 
@@ -223,6 +227,30 @@ impl ForeignTransaction {
             require(fits, ForeignRefusal::Approval)?;
         }
         Ok(deed)
+    }
+
+    /// The one transfer that it would make.
+    ///
+    /// # Errors
+    /// [`ForeignRefusal::Transfer`] when it would do anything else, or anything besides.
+    pub fn transfer(&self) -> Result<Transfer, ForeignRefusal> {
+        let [call] = self.calls.as_slice() else {
+            return Err(ForeignRefusal::Transfer);
+        };
+        let (to, amount, memo) = if let Some(paid) = exactly::<IMemoToken::transferWithMemoCall>(&call.input)
+        {
+            (paid.to, paid.amount, Some(paid.memo))
+        } else {
+            let paid = exactly::<IToken::transferCall>(&call.input).ok_or(ForeignRefusal::Transfer)?;
+            (paid.to, paid.value, None)
+        };
+        Ok(Transfer {
+            token: call.to,
+            from: self.sender,
+            to,
+            amount: Amount::new(u128::try_from(amount).map_err(|_| ForeignRefusal::Transfer)?),
+            memo,
+        })
     }
 
     /// The deed, and which token the escrow would pull for it, and how much.

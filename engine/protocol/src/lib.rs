@@ -7,9 +7,10 @@
 //! |---|---|
 //! | [`challenge`], [`secrets`], [`opaque`] | `WWW-Authenticate: Payment …`, and the proof that it was ours |
 //! | [`request`] | the price and the terms inside a session challenge |
+//! | [`charge`] | one payment for one answer: what is asked, claimed, judged and receipted |
 //! | [`credential`], [`did`] | `Authorization: Payment …` and who says so |
 //! | [`rails`] | what a credential of one method × intent claims, which evidence it needs, the judgement |
-//! | [`mod@delivery`] | which requests buy content |
+//! | [`mod@delivery`], [`intent`] | which requests buy content; what a payment is meant as |
 //! | [`receipt`], [`problem`] | the yes and the no |
 //! | [`sse`], [`splitter`] | payment events in a stream, and where one event ends |
 //! | [`accept`], [`digest`] | what the client would rather pay with; what the body was |
@@ -19,11 +20,13 @@ pub mod accept;
 pub mod auth_params;
 pub mod b64;
 pub mod challenge;
+pub mod charge;
 pub mod credential;
 pub mod delivery;
 pub mod did;
 pub mod digest;
 pub mod hex;
+pub mod intent;
 pub mod json;
 pub mod limits;
 pub mod opaque;
@@ -39,6 +42,7 @@ pub mod timestamp;
 pub use challenge::{Challenge, ChallengeError, ChallengeTag};
 pub use credential::{Credential, CredentialError};
 pub use delivery::{Delivery, delivery};
+pub use intent::Intent;
 pub use opaque::Opaque;
 pub use problem::{Problem, ProblemType};
 pub use receipt::SessionReceipt;

@@ -112,7 +112,7 @@ problems! {
     PaymentExpired, "https://paymentauth.org/problems/payment-expired", "Payment Expired", 402, CORE,
         "The authorisation expired." => "Answer the fresh challenge with a new authorisation.";
     VerificationFailed, "https://paymentauth.org/problems/verification-failed", "Payment Verification Failed", 402, CORE,
-        "The proof does not prove the payment: other terms, another channel, or a challenge for another request body."
+        "The proof does not prove the payment: other terms, another channel, a payment for another challenge, or a challenge for another request body."
         => "Compare the terms with the fresh challenge, and answer that one.";
     MethodUnsupported, "https://paymentauth.org/problems/method-unsupported", "Method Unsupported", 400, CORE,
         "The payment method or its form is not taken here." => "Pay by what the challenge names.";
@@ -120,7 +120,8 @@ problems! {
         "The credential cannot be read. 400 where a field of a session's payload is missing or malformed, or where several credentials came."
         => "Repair the credential; the fresh challenge that comes with a 402 may be answered.";
     InvalidChallenge, "https://paymentauth.org/problems/invalid-challenge", "Invalid Challenge", 402, CORE,
-        "The credential has bought its content already." => "Answer the fresh challenge.";
+        "The credential has bought its content already; in a charge also: the challenge is not ours, was changed, is of another place, or expired. 409 while another request with the same payment is being answered, or the challenge is paid by another transaction."
+        => "Answer the fresh challenge. After a 409 pay nothing anew: send the credential of the payment again.";
     InvalidSignature, "https://paymentauth.org/problems/session/invalid-signature", "Invalid Signature", 402, SESSION,
         "The voucher's signature is no signature over it." => "Sign the voucher again, 65 bytes with a low s.";
     SignerMismatch, "https://paymentauth.org/problems/session/signer-mismatch", "Signer Mismatch", 402, SESSION,
@@ -145,7 +146,7 @@ problems! {
         "The transaction was mined and changed nothing." => "Find out why it reverted, and send another.";
     Blank, "about:blank", "", 500, "RFC 9457, Section 4.2.1",
         "No type says more than the status: 404 no such route; 405 no content by this method; 408, 413 the request's body; 429 too many vouchers, deliveries or transactions at once; 502, 504 the service behind; 503 nothing can be sold now; 500 a fault of the seller."
-        => "Where `Retry-After` stands, send the same request again after so many seconds. Nothing was charged.";
+        => "Where `Retry-After` stands, send the same request again after so many seconds. Nothing was charged; what a charge has paid stands, and the same credential gets its answer.";
 }
 
 /// One problem, ready to be answered with. A 402 needs a fresh challenge beside it; no problem ever goes with

@@ -203,7 +203,7 @@ impl SessionRequest {
     }
 }
 
-fn respell(value: &mut Value, pointer: &str, address: Option<Address>) {
+pub(crate) fn respell(value: &mut Value, pointer: &str, address: Option<Address>) {
     if let (Some(place), Some(address)) = (value.pointer_mut(pointer), address) {
         *place = Value::String(address.to_checksum(None));
     }

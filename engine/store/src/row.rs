@@ -31,11 +31,13 @@ pub enum Table {
     Idempotency = 8,
     /// Transactions that payers signed, written before they are broadcast.
     Submissions = 9,
+    /// Payments of single answers, and whether these were delivered.
+    Charges = 10,
 }
 
 impl Table {
     /// Every table, in the order of the numbers on disk.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Meta,
         Self::Channels,
         Self::UsedCredentials,
@@ -45,6 +47,7 @@ impl Table {
         Self::Audit,
         Self::Idempotency,
         Self::Submissions,
+        Self::Charges,
     ];
 
     /// The first byte of every key of this table.

@@ -5,6 +5,7 @@
 //! | [`till`] | the counter: proves vouchers, takes payments, adopts channels |
 //! | [`order`] | what a payment is for, and what it led to |
 //! | [`sale`] | one charge, from reserved to committed or released, exactly once |
+//! | [`charges`] | what was paid at once, and whether its answer is still owed |
 //! | [`lane`], [`shard`] | the single writer of a shard of channels, with and without its queue |
 //! | [`books`], [`attempt`] | how it is all written down |
 //! | [`facts`] | what the watcher saw, into the same lanes |
@@ -16,6 +17,7 @@
 
 pub mod attempt;
 pub mod books;
+pub mod charges;
 pub mod clock;
 pub mod evidence;
 pub mod facts;
@@ -31,6 +33,7 @@ pub mod shard;
 pub mod submissions;
 pub mod till;
 
+pub use charges::{ChargeNo, Charges, Handover, Turn};
 pub use clock::{Clock, SystemClock};
 pub use evidence::{Evidence, Sight};
 pub use no::No;

@@ -11,9 +11,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_chain::{
     Broadcast, Call, ChainFault, Escrow, EscrowCalls, EvidenceFault, ForeignDeed, ForeignRefusal,
-    ForeignTransaction, Landed, Outcome, RowEffect, SendFault, Sender, Verdict,
+    ForeignTransaction, Landed, Outcome, RowEffect, SendFault, Sender, Transfer, Verdict,
 };
 use weir_core::{Amount, ChainState, ChannelId, Terms};
+use weir_protocol::charge::judge::Lands;
+use weir_protocol::charge::{PaymentSeen, TransferSeen};
 use weir_protocol::rails;
 
 impl From<ChainFault> for ChainTrouble {
@@ -251,6 +253,32 @@ impl OnChain {
         })
     }
 
+    /// What a signed transaction would pay; the chain is not asked.
+    fn read_payment(&self, raw: &[u8]) -> Result<Sight, ForeignRefusal> {
+        let transaction = ForeignTransaction::decode(raw)?;
+        let seen = rails::Seen::Payment(PaymentSeen {
+            chain_id: transaction.chain_id,
+            transfers: vec![seen(transaction.transfer()?)],
+            lands: Lands::Before(transaction.valid_before),
+        });
+        Ok(Sight {
+            unsent: Some(transaction),
+            ..Sight::of(seen)
+        })
+    }
+
+    async fn look_for_payment(&self, transaction: B256) -> Result<Sight, EvidenceFault> {
+        let found = self.escrow.rpc().payment_by(transaction).await?;
+        if !self.is_final(found.block.number).await? {
+            return Err(EvidenceFault::NotMined);
+        }
+        Ok(Sight::of(rails::Seen::Payment(PaymentSeen {
+            chain_id: self.escrow.domain().chain_id(),
+            transfers: found.transfers.into_iter().map(seen).collect(),
+            lands: Lands::At(found.block.timestamp),
+        })))
+    }
+
     async fn look_for_top_up(&self, transaction: B256, id: ChannelId) -> Result<Sight, EvidenceFault> {
         let found = self.escrow.topped_up_by(transaction, id).await?;
         let seen = rails::Seen::TopUp(rails::TopUpSeen {
@@ -283,8 +311,13 @@ impl Evidence for OnChain {
             rails::Evidence::None => return Ok(Sight::NOTHING),
             rails::Evidence::OpenedBy { tx_hash, channel } => self.look_for_open(tx_hash, channel).await,
             rails::Evidence::ToppedUpBy { tx_hash, channel } => self.look_for_top_up(tx_hash, channel).await,
+            rails::Evidence::PaidBy { tx_hash } => self.look_for_payment(tx_hash).await,
             rails::Evidence::RawTransaction { bytes } => {
                 return Ok(self.read(bytes).unwrap_or_else(|no| Sight::of(unread(no))));
+            }
+            rails::Evidence::RawPayment { bytes } => {
+                let read = self.read_payment(bytes);
+                return Ok(read.unwrap_or_else(|no| Sight::of(unread(no))));
             }
         };
         let seen = match found {
@@ -295,6 +328,16 @@ impl Evidence for OnChain {
             Err(EvidenceFault::Chain(fault)) => return Err(fault.into()),
         };
         Ok(Sight::of(seen))
+    }
+}
+
+fn seen(transfer: Transfer) -> TransferSeen {
+    TransferSeen {
+        token: transfer.token,
+        from: transfer.from,
+        to: transfer.to,
+        amount: transfer.amount,
+        memo: transfer.memo,
     }
 }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weir_chain::ForeignTransaction;
 use weir_core::{ChannelId, UnixSeconds};
 use weir_protocol::ChallengeTag;
-use weir_store::{Journal, Row, Table};
+use weir_store::{Journal, Row, Table, Ticket};
 
 /// Version of the submission record.
 pub const SUBMISSION_RECORD_VERSION: u8 = 1;
@@ -120,7 +120,7 @@ pub struct Submission<'a> {
 /// A submission as it is written down; its key is the transaction's hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubmissionRecord {
-    /// The channel that it opens or tops up.
+    /// The channel that it opens or tops up; zero where it pays at once.
     pub channel: ChannelId,
     /// The bytes that are broadcast.
     pub raw: Bytes,
@@ -320,10 +320,23 @@ impl Submissions {
 
     /// The node would not have it, and nobody else was sent it.
     async fn forget(&self, hash: B256, credential: UsedCredential) -> Result<(), SubmitNo> {
+        Ok(self.remove(hash, credential)?.await.map_err(No::from)?)
+    }
+
+    /// It is in a block that is final, and other books remember it: it counts no longer against its sender's share.
+    ///
+    /// # Errors
+    /// The books.
+    pub fn settle(&self, hash: B256, credential: UsedCredential) -> Result<(), No> {
+        // Nobody waits for that: a row too many does no harm.
+        self.remove(hash, credential).map(drop)
+    }
+
+    fn remove(&self, hash: B256, credential: UsedCredential) -> Result<Ticket, No> {
         let row = Row::delete(Table::Submissions, hash.to_vec());
-        let ticket = self.journal.submit(vec![row]).map_err(No::from)?;
+        let ticket = self.journal.submit(vec![row])?;
         self.kept().remove((kept_until(credential), hash));
-        Ok(ticket.await.map_err(No::from)?)
+        Ok(ticket)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -171,8 +171,12 @@ fn ready(devnet: &Devnet) -> serde_json::Value {
         "operator_url": devnet.daemon.operator,
         "payer_keys": devnet.payers.iter().map(SecretKey::expose_hex).collect::<Vec<_>>(),
     });
-    if devnet.network == Network::Tempo {
-        ready["session_v1_url"] = devnet.paid_url().into();
+    match devnet.network {
+        Network::Evm => ready["evm_charge_url"] = devnet.charge_url().into(),
+        Network::Tempo => {
+            ready["session_v1_url"] = devnet.paid_url().into();
+            ready["charge_url"] = devnet.charge_url().into();
+        }
     }
     ready
 }

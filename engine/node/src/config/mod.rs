@@ -23,6 +23,7 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use weir_core::{Amount, Cumulative};
+use weir_protocol::Intent;
 
 /// The name of the configuration file when the command line gives none.
 pub const FILE: &str = "weir.toml";
@@ -183,7 +184,9 @@ pub enum Price {
 /// The price of a route, and how it is charged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Paid {
-    /// Base units of one unit; never zero.
+    /// The ways in which it may be paid, the preferred one first. Never empty.
+    pub accept: Vec<Intent>,
+    /// Base units of one unit; zero only where a charge alone pays.
     pub price: Amount,
     /// What one unit is, as the challenge names it.
     pub unit: String,

@@ -3,9 +3,15 @@
 use super::read::Section;
 use super::{ChargeOn, Meter, Paid, Price, Route, limits};
 use weir_core::{Amount, Cumulative};
+use weir_protocol::Intent;
+use weir_protocol::charge::ChargeRules;
+
+/// Keys that mean something only where a session may pay.
+const SESSION_KEYS: [&str; 2] = ["min_voucher_delta", "suggested_deposit"];
 
 /// Keys that mean something only where something is paid.
-const PAID_KEYS: [&str; 8] = [
+const PAID_KEYS: [&str; 9] = [
+    "accept",
     "price",
     "bind_body",
     "meter",
@@ -16,7 +22,8 @@ const PAID_KEYS: [&str; 8] = [
     "description",
 ];
 
-pub(super) fn routes(root: &mut Section<'_, '_>) -> Vec<Route> {
+/// The routes; `charge` is how the chain's payment method charges, where the chain is known.
+pub(super) fn routes(root: &mut Section<'_, '_>, charge: Option<&'static ChargeRules>) -> Vec<Route> {
     let mut routes = Vec::<Route>::new();
     let sections = root.sections("route");
     if sections.is_empty() {
@@ -25,7 +32,7 @@ pub(super) fn routes(root: &mut Section<'_, '_>) -> Vec<Route> {
     for mut section in sections {
         let path = path(&mut section);
         let methods = methods(&mut section);
-        let price = price(&mut section);
+        let price = price(&mut section, charge);
         if let (Some(path), Some(price)) = (path, price) {
             let route = Route { path, methods, price };
             if let Some(first) = routes.iter().find(|first| covers(first, &route)) {
@@ -86,7 +93,7 @@ fn methods(section: &mut Section<'_, '_>) -> Vec<String> {
     methods
 }
 
-fn price(section: &mut Section<'_, '_>) -> Option<Price> {
+fn price(section: &mut Section<'_, '_>, charge: Option<&'static ChargeRules>) -> Option<Price> {
     let free = section.or("free", false);
     let price = section.parsed::<Amount>("price");
     let meter = section.parsed("meter").unwrap_or_default();
@@ -95,6 +102,7 @@ fn price(section: &mut Section<'_, '_>) -> Option<Price> {
         Meter::Event => limits::EVENT_UNIT,
     };
     let paid = Paid {
+        accept: accept(section),
         price: price.unwrap_or(Amount::ZERO),
         unit: section.or("unit", unit.to_owned()),
         charge_on: section.parsed("charge_on").unwrap_or_default(),
@@ -114,9 +122,7 @@ fn price(section: &mut Section<'_, '_>) -> Option<Price> {
     if !section.has("price") {
         section.refuse("price", "is missing: give a price in base units, or free = true");
     }
-    if price.is_some_and(Amount::is_zero) {
-        section.refuse("price", "is zero: write free = true instead");
-    }
+    must_fit_its_ways(section, &paid, charge);
     for (key, text) in [
         ("unit", Some(&paid.unit)),
         ("description", paid.description.as_ref()),
@@ -153,6 +159,55 @@ fn price(section: &mut Section<'_, '_>) -> Option<Price> {
         );
     }
     price.map(|_| Price::Paid(paid))
+}
+
+/// The ways to pay, in the order of preference.
+fn accept(section: &mut Section<'_, '_>) -> Vec<Intent> {
+    let key = "accept";
+    let Some(names) = section.optional::<Vec<String>>(key) else {
+        return vec![Intent::Session];
+    };
+    let mut accept = Vec::new();
+    for name in &names {
+        match name.parse::<Intent>() {
+            Ok(intent) if accept.contains(&intent) => section.refuse(key, format_args!("names {name} twice")),
+            Ok(intent) => accept.push(intent),
+            Err(reason) => section.refuse(key, format_args!("{name:?} {reason}")),
+        }
+    }
+    if names.is_empty() {
+        section.refuse(key, "names no way to pay; leave it out for [\"session\"]");
+    }
+    accept
+}
+
+fn must_fit_its_ways(section: &Section<'_, '_>, paid: &Paid, charge: Option<&'static ChargeRules>) {
+    let takes_sessions = paid.accept.contains(&Intent::Session);
+    if paid.accept.contains(&Intent::Charge) && paid.meter == Meter::Event {
+        section.refuse(
+            "accept",
+            "has charge, which buys one whole answer, and meter = \"event\" sells by the event: give the stream a \
+             route of its own with accept = [\"session\"]",
+        );
+    }
+    if section.has("price") && paid.price.is_zero() {
+        if takes_sessions {
+            section.refuse(
+                "price",
+                "is zero: write free = true instead, or accept = [\"charge\"] to ask for a signature",
+            );
+        } else if charge.is_some_and(|charge| !charge.takes_zero()) {
+            section.refuse(
+                "price",
+                "is zero, for which charges on this chain know no proof: write free = true instead",
+            );
+        }
+    }
+    if !takes_sessions {
+        for key in SESSION_KEYS.into_iter().filter(|key| section.has(key)) {
+            section.warn(key, "has no meaning where accept names no session");
+        }
+    }
 }
 
 /// What is allowed and probably not meant.

@@ -5,6 +5,7 @@ use super::{Chain, Config, Cors, Operator, Origin, Server, Settle, Tls, limits, 
 use std::path::Path;
 use weir_core::Amount;
 use weir_core::terms::EVM_DOMAIN_NAME;
+use weir_protocol::charge::{ChargeRules, charge_rules};
 use weir_protocol::rails::{SESSION_RAILS, session_rail};
 
 pub(super) fn config(mut root: Section<'_, '_>, file: &Path) -> Option<Config> {
@@ -14,7 +15,7 @@ pub(super) fn config(mut root: Section<'_, '_>, file: &Path) -> Option<Config> {
     let chain = chain(root.section("chain"));
     let settle = settle(root.section("settle"));
     let cors = root.has("cors").then(|| cors(root.section("cors")));
-    let routes = routes::routes(&mut root);
+    let routes = routes::routes(&mut root, chain.as_ref().and_then(charge));
     server_section.finish();
     root.finish();
     let file = file.to_owned();
@@ -193,6 +194,11 @@ fn chain(mut section: Section<'_, '_>) -> Option<Chain> {
         finality_blocks,
         view_age_max_seconds,
     })
+}
+
+/// The charge of the chain's payment method.
+fn charge(chain: &Chain) -> Option<&'static ChargeRules> {
+    charge_rules(session_rail(&chain.domain_name)?.rules().method)
 }
 
 fn settle(mut section: Section<'_, '_>) -> Settle {

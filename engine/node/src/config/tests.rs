@@ -43,6 +43,7 @@ fn the_example_states_the_defaults() {
     let (stated, default) = (paid(&example.routes[0]), paid(&least.routes[0]));
     assert_eq!(stated.unit, default.unit);
     assert_eq!(stated.charge_on, default.charge_on);
+    assert_eq!(stated.accept, default.accept);
     assert_eq!(stated.min_voucher_delta, default.min_voucher_delta);
 }
 
@@ -144,6 +145,11 @@ fn what_is_probably_not_meant_is_a_warning() {
             "path = \"/users/:id/x\"\nfree = true",
             "route[1].path",
             ":id, which stands for itself",
+        ),
+        (
+            "path = \"/s\"\nprice = \"1\"\naccept = [\"charge\"]\nsuggested_deposit = \"5\"",
+            "route[1].suggested_deposit",
+            "names no session",
         ),
         (
             "path = \"/s\"\nprice = \"1\"\nmeter = \"event\"",

@@ -156,6 +156,11 @@ impl Devnet {
         format!("{}/v1/story?tokens={tokens}", self.daemon.gateway)
     }
 
+    /// Where one answer is sold for one payment.
+    pub fn charge_url(&self) -> String {
+        format!("{}/v1/once?q=why", self.daemon.gateway)
+    }
+
     /// Where one answer is sold.
     pub fn paid_url(&self) -> String {
         format!("{}/v1/answer?q=why", self.daemon.gateway)
@@ -200,10 +205,13 @@ fn write_config(
         "[[route]]\npath = \"/v1/story\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"token\"\nmeter = \"event\"\n\
          {least_step}suggested_deposit = \"{DEPOSIT_SMALL}\"\n"
     );
+    let once = format!(
+        "[[route]]\npath = \"/v1/once\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\naccept = [\"charge\"]\n"
+    );
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\nrealm = \"weir-dev\"\ndata_dir = {:?}\n\
          vouchers_per_second = {vouchers_per_second}\n\n[operator]\nlisten = \"127.0.0.1:0\"\n\n\
-         {}payee_key_file = {key_file:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{}\n{}\n{story}\n[[route]]\npath = \"/health\"\nfree = true\n",
+         {}payee_key_file = {key_file:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{}\n{}\n{story}\n{once}\n[[route]]\npath = \"/health\"\nfree = true\n",
         upstream,
         folder.join("data"),
         deployed.chain_section(rpc_url),

@@ -62,6 +62,7 @@ impl Drop for Upstream {
 pub fn router() -> Router {
     Router::new()
         .route("/v1/answer", get(answer).post(answer))
+        .route("/v1/once", get(answer))
         .route("/v1/story", get(story))
         .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
 }

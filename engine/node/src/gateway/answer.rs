@@ -7,6 +7,7 @@ use weir_core::{Channel, UnixSeconds};
 use weir_protocol::SessionReceipt;
 use weir_protocol::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
 use weir_protocol::rails::RailRules;
+use weir_protocol::receipt::ReceiptError;
 use weir_store::Durable;
 use weir_till::{Answer, No};
 
@@ -154,15 +155,20 @@ impl Paper {
 
     /// Adds the receipt to a response that must not be shared by caches.
     pub fn stamp(&self, response: &mut Response<Body>, of: &Durable<Answer>) {
-        match self.receipt(of).to_header().map(HeaderValue::try_from) {
-            Ok(Ok(value)) => {
-                response.headers_mut().insert(PAYMENT_RECEIPT, value);
-            }
-            _ => tracing::error!("a receipt could not be written"),
-        }
-        response.headers_mut().insert(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("private, no-store"),
-        );
+        stamp(response, self.receipt(of).to_header());
     }
+}
+
+/// Adds a receipt, if it could be written.
+pub fn stamp(response: &mut Response<Body>, receipt: Result<String, ReceiptError>) {
+    match receipt.map(HeaderValue::try_from) {
+        Ok(Ok(value)) => {
+            response.headers_mut().insert(PAYMENT_RECEIPT, value);
+        }
+        _ => tracing::error!("a receipt could not be written"),
+    }
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("private, no-store"),
+    );
 }

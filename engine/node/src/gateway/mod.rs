@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod bound;
+mod charge;
 pub mod front;
 pub mod latency;
 pub mod offer;
@@ -14,7 +15,7 @@ pub mod stream;
 pub mod streams;
 pub mod submit;
 
-use crate::gateway::answer::Denied;
+use crate::gateway::answer::{Denied, PAYMENT_RECEIPT};
 use crate::gateway::bound::Bodies;
 use crate::gateway::offer::{Offers, Way};
 use crate::gateway::proxy::Upstream;
@@ -27,12 +28,12 @@ use axum::http::{HeaderName, HeaderValue, Response, header};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use weir_core::ChannelId;
-use weir_protocol::Credential;
 use weir_protocol::accept::AcceptPayment;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::{Problem, ProblemType};
+use weir_protocol::{Credential, Intent};
 use weir_store::{Health, StoreFault};
-use weir_till::{Evidence, No, SettlerHandle, Submissions, Till};
+use weir_till::{Charges, Evidence, No, SettlerHandle, Submissions, Till};
 
 /// Everything a sale needs. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub struct Inner {
     pub evidence: Arc<dyn Evidence>,
     /// Broadcasts what payers signed.
     pub submissions: Submissions,
+    /// What was paid at once.
+    pub charges: Charges,
     /// Challenges.
     pub offers: Offers,
     /// The service behind.
@@ -208,6 +211,11 @@ impl Gateway {
             Ok(mut response) => {
                 // The next request's challenge comes with this answer, which spares the payer an unpaid round trip.
                 let now = self.inner.till.clock().now();
+                // Where a payment's answer is owed, another payment is not invited.
+                let is_over = |way: &Way| {
+                    way.intent() != Intent::Charge || response.headers().contains_key(PAYMENT_RECEIPT)
+                };
+                let way = way.filter(is_over);
                 let next = way.map(|way| self.inner.offers.challenge(way, (route, price), None, now));
                 if let Some(Ok(challenge)) = next {
                     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

@@ -5,14 +5,17 @@ use alloy_primitives::Address;
 use axum::http::HeaderValue;
 use std::sync::{Arc, PoisonError, RwLock};
 use weir_core::{Amount, Domain, UnixSeconds};
+use weir_protocol::charge::{ChargeDetails, ChargeRequest, ChargeRules, PERMIT2};
 use weir_protocol::opaque::NONCE_BYTES;
 use weir_protocol::rails::Rail;
 use weir_protocol::request::MethodDetails;
 use weir_protocol::secrets::{ChallengeRefusal, Unbound};
-use weir_protocol::{Challenge, Opaque, Secrets, SessionRequest, VerifiedChallenge};
+use weir_protocol::{Challenge, Intent, Opaque, Secrets, SessionRequest, VerifiedChallenge};
+use weir_till::charges::CHALLENGE_SECONDS_MAX;
 
 /// How long a challenge may be answered, in seconds: five minutes is usual among clients.
 pub const CHALLENGE_SECONDS: u64 = 300;
+const _: () = assert!(CHALLENGE_SECONDS <= CHALLENGE_SECONDS_MAX);
 
 /// A challenge could not be made: the configuration, not the request, is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +48,24 @@ pub struct Seller {
 pub enum Way {
     /// Vouchers on a channel; the rail follows from the escrow.
     Session(&'static dyn Rail),
+    /// One payment for one answer.
+    Charge(&'static ChargeRules),
 }
 
 impl Way {
+    /// What payments are meant as.
+    pub const fn intent(self) -> Intent {
+        match self {
+            Self::Session(_) => Intent::Session,
+            Self::Charge(_) => Intent::Charge,
+        }
+    }
+
     /// The `method` and the `intent` of its challenges.
     pub fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Session(rail) => (rail.rules().method, rail.rules().intent),
+            Self::Charge(rules) => (rules.method, Intent::Charge.name()),
         }
     }
 }
@@ -60,7 +74,9 @@ impl Way {
 #[derive(Debug, Clone)]
 pub enum Asked {
     /// Vouchers on a channel.
-    Session(&'static dyn Rail, SessionRequest),
+    Session(&'static dyn Rail, Box<SessionRequest>),
+    /// One payment.
+    Charge(&'static ChargeRules, ChargeRequest),
 }
 
 /// Makes challenges and recognises them again.
@@ -89,8 +105,12 @@ impl Offers {
     }
 
     /// The ways by which a route's price may be paid, what the seller likes best first.
-    pub fn ways(&self, _: &Price) -> Vec<Way> {
-        self.seller.ways.clone()
+    pub fn ways(&self, price: &Price) -> Vec<Way> {
+        let of = |intent: &Intent| {
+            let intent = *intent;
+            self.seller.ways.iter().filter(move |way| way.intent() == intent)
+        };
+        price.accept.iter().flat_map(of).copied().collect()
     }
 
     /// The way that a challenge names. It is not verified here.
@@ -123,6 +143,7 @@ impl Offers {
         let (method, intent) = way.names();
         let request = match way {
             Way::Session(rail) => self.session(rail, price).encode(rail.rules().addresses),
+            Way::Charge(rules) => self.payment(rules, price)?.encode(rules.addresses),
         };
         let unbound = Unbound {
             realm: self.seller.realm.clone(),
@@ -168,6 +189,28 @@ impl Offers {
         }
     }
 
+    fn payment(&self, rules: &ChargeRules, price: &Price) -> Result<ChargeRequest, OfferFault> {
+        let mut memo = [0u8; 32];
+        let memo = if rules.has_memo && !price.per_unit.is_zero() {
+            getrandom::fill(&mut memo).map_err(|_| OfferFault::NoRandomness)?;
+            Some(memo.into())
+        } else {
+            None
+        };
+        let types = || rules.types.iter().copied().map(str::to_owned).collect();
+        Ok(ChargeRequest {
+            amount: price.per_unit,
+            currency: self.seller.token,
+            recipient: self.seller.recipient,
+            method_details: ChargeDetails {
+                chain_id: self.seller.domain.chain_id(),
+                memo,
+                permit2_address: rules.is_explicit.then_some(PERMIT2),
+                credential_types: rules.is_explicit.then(types),
+            },
+        })
+    }
+
     /// Recognises an echoed challenge as a live one of ours for this route, in a way that is known here.
     ///
     /// # Errors
@@ -188,7 +231,10 @@ impl Offers {
         // The price is the one that was offered, whatever the configuration says by now.
         let asked = match way {
             Way::Session(rail) => SessionRequest::decode(&challenge.request, rail.rules().default_chain_id)
-                .map(|request| Asked::Session(rail, request)),
+                .map(|request| Asked::Session(rail, Box::new(request))),
+            Way::Charge(rules) => {
+                ChargeRequest::decode(&challenge.request).map(|request| Asked::Charge(rules, request))
+            }
         };
         let asked = asked.map_err(|_| ChallengeRefusal::Unknown)?;
         Ok((verified, asked))

@@ -2,6 +2,7 @@
 
 use crate::gateway::answer::{Denied, Paper};
 use crate::gateway::bound::must_be_bound;
+use crate::gateway::charge::Bill;
 use crate::gateway::offer::Asked;
 use crate::gateway::proxy::{Delivering, RequestBody, UpstreamFault, is_success};
 use crate::gateway::route::{Meter, Price, Route};
@@ -62,15 +63,32 @@ impl Gateway {
             .price
             .as_ref()
             .map(|price| self.inner.offers.intent_for(&echo, price));
+        // What was paid and is owed can be asked for when its challenge is over.
+        let live_at = self.inner.charges.moment_for(echo.tag());
         let (verified, asked) = self
             .inner
             .offers
-            .verify(echo, route, now)
+            .verify(echo, route, live_at)
             .map_err(|refusal| Denied::from(refusal.problem(intent.unwrap_or_default())))?;
         if route.price.as_ref().is_some_and(|price| price.bind_body) {
             must_be_bound(verified.challenge(), digest)?;
         }
-        let Asked::Session(rail, offer) = asked;
+        let (rail, offer) = match asked {
+            Asked::Session(rail, offer) => (rail, *offer),
+            Asked::Charge(rules, offer) => {
+                let payer = credential.payer().ok().flatten();
+                let bill = Bill {
+                    began,
+                    now,
+                    route,
+                    challenge: verified,
+                    rules,
+                    payer: payer.map(|payer| payer.address),
+                    offer,
+                };
+                return self.charge(bill, request, &credential).await;
+            }
+        };
         let action = rail
             .claim(&credential, &offer)
             .map_err(|error| Denied::from(Problem::from(&error)))?;
@@ -103,7 +121,7 @@ impl Gateway {
             transaction: None,
         };
         let action = self.send_unsent(rail, action, &offer, tag).await?;
-        let sight = self.look(rail, &action).await?;
+        let sight = self.look(rail.evidence(&action)).await?;
         let judged = rail
             .judge(action, &sight.seen, &offer)
             .map_err(|refusal| Denied::from(rail.rules().problem(&refusal)))?;
@@ -152,8 +170,7 @@ impl Gateway {
         }
     }
 
-    async fn look(&self, rail: &dyn Rail, action: &weir_protocol::rails::Action) -> Result<Sight, Denied> {
-        let evidence = rail.evidence(action);
+    pub(super) async fn look(&self, evidence: Evidence<'_>) -> Result<Sight, Denied> {
         if evidence == Evidence::None {
             return Ok(Sight::NOTHING);
         }
@@ -373,7 +390,7 @@ fn managed(paper: &Paper, answer: &Durable<Answer>) -> Response<Body> {
 }
 
 /// The upstream's own refusal, passed on without a receipt and never cached.
-fn uncharged(mut response: Response<Body>) -> Response<Body> {
+pub(super) fn uncharged(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(
         axum::http::header::CACHE_CONTROL,
         axum::http::HeaderValue::from_static("no-store"),
@@ -382,7 +399,7 @@ fn uncharged(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// A failure that the route charges for all the same (`charge_on = "always"`).
-fn upstream_response(fault: &UpstreamFault) -> Response<Body> {
+pub(super) fn upstream_response(fault: &UpstreamFault) -> Response<Body> {
     let mut response = Response::new(Body::from(format!("{fault}\n")));
     *response.status_mut() = fault.status();
     response

@@ -202,11 +202,29 @@ pub fn is_success(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
+/// What is over when a body is.
+pub trait Ends {
+    /// All of it is out, or its payer went away.
+    fn finish(self);
+    /// The upstream cut it.
+    fn fail(self);
+}
+
+impl Ends for Delivery {
+    fn finish(self) {
+        Self::finish(self);
+    }
+
+    fn fail(self) {
+        Self::fail(self);
+    }
+}
+
 /// A body that ends its charge when it ends: finished when it is all out or the payer went away, failed when the
 /// upstream cut it.
-pub struct Delivering<S> {
+pub struct Delivering<S, E> {
     body: Pin<Box<S>>,
-    delivery: Option<Delivery>,
+    delivery: Option<E>,
     sent: RequestBody,
 }
 
@@ -228,9 +246,9 @@ impl RequestBody {
     }
 }
 
-impl<S> Delivering<S> {
+impl<S, E: Ends> Delivering<S, E> {
     /// Ties a charge to a body that answers a request with this body.
-    pub fn new(body: S, delivery: Delivery, sent: RequestBody) -> Self {
+    pub fn new(body: S, delivery: E, sent: RequestBody) -> Self {
         Self {
             body: Box::pin(body),
             delivery: Some(delivery),
@@ -239,7 +257,7 @@ impl<S> Delivering<S> {
     }
 }
 
-impl<S: Stream<Item = Result<Bytes, axum::Error>>> Stream for Delivering<S> {
+impl<S: Stream<Item = Result<Bytes, axum::Error>>, E: Ends + Unpin> Stream for Delivering<S, E> {
     type Item = Result<Bytes, axum::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

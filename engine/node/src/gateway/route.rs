@@ -2,11 +2,14 @@
 
 use axum::http::Method;
 use weir_core::{Amount, Cumulative};
+use weir_protocol::Intent;
 use weir_till::ChargeOn;
 
 /// The price of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Price {
+    /// The ways in which it may be paid, the preferred one first.
+    pub accept: Vec<Intent>,
     /// Base units of one unit.
     pub per_unit: Amount,
     /// What one unit is, as the challenge names it.
@@ -159,6 +162,7 @@ mod tests {
 
     fn price() -> Price {
         Price {
+            accept: vec![Intent::Session],
             per_unit: Amount::new(1),
             unit: "request".into(),
             suggested_deposit: None,

@@ -80,7 +80,7 @@ impl Gateway {
     }
 }
 
-fn denied(no: SubmitNo) -> Denied {
+pub(super) fn denied(no: SubmitNo) -> Denied {
     match no {
         SubmitNo::Refused(_) => Problem::new(ProblemType::VerificationFailed, no.to_string()).into(),
         SubmitNo::TooMany { free_in_seconds } => Denied {
@@ -93,7 +93,7 @@ fn denied(no: SubmitNo) -> Denied {
 }
 
 /// Not knowing is no failure: the same credential finds out (threat T1).
-fn unknown(trouble: &dyn std::fmt::Display) -> Denied {
+pub(super) fn unknown(trouble: &dyn std::fmt::Display) -> Denied {
     tracing::warn!(%trouble, "a payer's transaction could not be sent or looked up");
     Denied::chain_trouble("it is not known what became of the transaction; send the same credential again")
 }

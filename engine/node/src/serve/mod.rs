@@ -32,13 +32,14 @@ use tokio::task::JoinHandle;
 use weir_chain::watcher::{Watcher, WatcherConfig};
 use weir_core::{Cumulative, UnixSeconds};
 use weir_protocol::Secrets;
+use weir_protocol::charge::charge_rules;
 use weir_protocol::rails::{Rail, session_rail};
 use weir_store::{Birth, Journal, StoreFault, disk};
 pub use weir_till::Recovered;
 use weir_till::facts::{BeginFault, Facts, tracked};
 use weir_till::freshness::{Budget, GraceTooShort};
 use weir_till::onchain::OnChain;
-use weir_till::{Clock, No, Settler, Submissions, SystemClock, Till, TillConfig};
+use weir_till::{Charges, Clock, No, Settler, Submissions, SystemClock, Till, TillConfig};
 
 /// How long the start waits for the first view of the chain before it announces itself all the same.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
@@ -224,7 +225,7 @@ impl Opened {
             recipient: self.key.address(),
             token: config.chain.token,
             domain: chain.escrow.domain().clone(),
-            ways: vec![Way::Session(self.rail)],
+            ways: ways(self.rail),
         };
         let facts = Facts::new(till.clone(), chain.followed);
         let onchain = Arc::new(OnChain::new(
@@ -247,6 +248,7 @@ impl Opened {
             till: till.clone(),
             settler: settler_handle,
             submissions: Submissions::open(&till, onchain.clone())?,
+            charges: Charges::open(&till)?,
             evidence: onchain,
             offers: Offers::new(seller, self.secrets),
             upstream: self.front.upstream().clone(),
@@ -347,6 +349,12 @@ fn open_books(config: &Config, now: UnixSeconds) -> Result<Arc<dyn Journal>, Ser
             id,
         },
     )?)
+}
+
+/// The session that follows from the escrow, and the charge of the same method.
+fn ways(rail: &'static dyn Rail) -> Vec<Way> {
+    let charge = charge_rules(rail.rules().method).map(Way::Charge);
+    [Way::Session(rail)].into_iter().chain(charge).collect()
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

@@ -95,6 +95,7 @@ pub(super) fn routes(config: &Config) -> Routes {
 
 fn price(paid: &config::Paid) -> Price {
     Price {
+        accept: paid.accept.clone(),
         per_unit: paid.price,
         unit: paid.unit.clone(),
         suggested_deposit: paid.suggested_deposit,

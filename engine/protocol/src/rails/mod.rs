@@ -13,6 +13,7 @@ pub mod judge;
 pub mod payload;
 pub mod tempo_session_v1;
 
+use crate::charge::PaymentSeen;
 use crate::credential::Credential;
 use crate::delivery::ActionKind;
 use crate::problem::{Problem, ProblemType};
@@ -213,6 +214,16 @@ pub enum Evidence<'a> {
         /// Its bytes.
         bytes: &'a [u8],
     },
+    /// What this transaction paid.
+    PaidBy {
+        /// The transaction.
+        tx_hash: B256,
+    },
+    /// What this transaction would pay.
+    RawPayment {
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
 }
 
 /// What was seen on the chain, or read out of a signed transaction: plain facts, nothing believed from the
@@ -225,6 +236,8 @@ pub enum Seen {
     Open(OpenSeen),
     /// A deposit that was raised, or would be.
     TopUp(TopUpSeen),
+    /// Transfers that were made, or would be.
+    Payment(PaymentSeen),
     /// The transaction was mined and changed nothing.
     Reverted,
     /// The transaction is not mined, as far as our node knows.

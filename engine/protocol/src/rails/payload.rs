@@ -89,8 +89,7 @@ impl<'a> Fields<'a> {
         read.map_err(|_| PayloadError::Malformed(name))
     }
 
-    pub(crate) fn transaction(self) -> Result<RawTransaction, PayloadError> {
-        let name = "transaction";
+    pub(crate) fn transaction(self, name: &'static str) -> Result<RawTransaction, PayloadError> {
         let bytes = hex::bytes(self.text(name)?, TRANSACTION_BYTES_MAX);
         let bytes = bytes.map_err(|_| PayloadError::Malformed(name))?;
         if bytes.is_empty() {

@@ -64,7 +64,7 @@ fn raw(fields: Fields<'_>) -> Result<Funding, PayloadError> {
     if fields.text("type")? != TYPE_TRANSACTION {
         return Err(PayloadError::NotAccepted("type"));
     }
-    fields.transaction().map(Funding::Raw)
+    fields.transaction("transaction").map(Funding::Raw)
 }
 
 #[cfg(test)]

@@ -222,6 +222,41 @@ fn a_bad_route_names_file_key_and_reason() {
             "write free = true",
         ),
         ("path = \"/x\"\nprice = \"01\"", "route[1].price", "leading zero"),
+        (
+            "path = \"/x\"\nprice = \"0\"\naccept = [\"charge\"]",
+            "route[1].price",
+            "know no proof",
+        ),
+        (
+            "path = \"/x\"\nprice = \"0\"\naccept = [\"charge\", \"session\"]",
+            "route[1].price",
+            "is zero",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\naccept = []",
+            "route[1].accept",
+            "names no way",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\naccept = [\"charge\", \"charge\"]",
+            "route[1].accept",
+            "twice",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\naccept = [\"subscription\"]",
+            "route[1].accept",
+            "not one of session, charge",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\nmethods = [\"GET\"]\nmeter = \"event\"\naccept = [\"session\", \"charge\"]",
+            "route[1].accept",
+            "a route of its own",
+        ),
+        (
+            "path = \"/x\"\nfree = true\naccept = [\"charge\"]",
+            "route[1].accept",
+            "has no meaning",
+        ),
         ("path = \"/x\"\nprice = 5", "route[1].price", "expected a string"),
         (
             "path = \"/x\"\nprice = \"1\"\nfree = true",

@@ -1,0 +1,274 @@
+//! One payment for one answer.
+//!
+//! The payment is looked up, or broadcast, and judged; then it is written down as paid and its answer as owed, and only
+//! then the service is asked. Nothing of an answer leaves before it is written down as delivered. What fails before that
+//! is owed still: the same credential gets it (docs/adr/0015).
+
+use crate::gateway::Gateway;
+use crate::gateway::answer::{Denied, stamp};
+use crate::gateway::offer::CHALLENGE_SECONDS;
+use crate::gateway::pay::{uncharged, upstream_response};
+use crate::gateway::proxy::{Delivering, Ends, RequestBody, UpstreamFault, is_success};
+use crate::gateway::route::Route;
+use crate::gateway::submit;
+use alloy_primitives::{Address, B256};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, Method, Response};
+use std::time::Instant;
+use weir_core::{ChannelId, UnixSeconds};
+use weir_protocol::charge::{
+    ChargeClaim, ChargeReceipt, ChargeRefusal, ChargeRequest, ChargeRules, Judging, judge, payload_problem,
+    proof,
+};
+use weir_protocol::delivery::ActionKind;
+use weir_protocol::problem::{Problem, ProblemType};
+use weir_protocol::rails::Evidence;
+use weir_protocol::{Credential, Delivery, VerifiedChallenge, delivery};
+use weir_store::Durable;
+use weir_till::books::UsedCredential;
+use weir_till::submissions::{Submission, SubmitNo};
+use weir_till::{ChargeNo, ChargeOn, Handover, Turn};
+
+/// What one payment is for, once its challenge is known to be ours.
+pub(super) struct Bill<'a> {
+    pub(super) began: Instant,
+    pub(super) now: UnixSeconds,
+    pub(super) route: &'a Route,
+    pub(super) challenge: VerifiedChallenge,
+    pub(super) rules: &'static ChargeRules,
+    pub(super) offer: ChargeRequest,
+    /// Who the credential says pays.
+    pub(super) payer: Option<Address>,
+}
+
+/// A payment that is written down.
+struct Collected {
+    payer: Address,
+    /// What its receipt refers to.
+    reference: String,
+}
+
+/// An answer on its way, and whether it is owed again when it breaks off.
+struct Answering {
+    handover: Handover,
+    is_owed_whole: bool,
+}
+
+impl Ends for Answering {
+    fn finish(self) {
+        drop(self.handover);
+    }
+
+    fn fail(self) {
+        if self.is_owed_whole {
+            self.handover.fail();
+        }
+    }
+}
+
+impl Bill<'_> {
+    fn judging(&self) -> Judging<'_> {
+        let expires = self.challenge.expires();
+        Judging {
+            challenge: &self.challenge,
+            offer: &self.offer,
+            issued: UnixSeconds(expires.0.saturating_sub(CHALLENGE_SECONDS)),
+            payer: self.payer,
+        }
+    }
+
+    /// What is remembered of the credential beside its transaction. There is no channel.
+    fn credential(&self) -> UsedCredential {
+        UsedCredential {
+            expires: self.challenge.expires(),
+            channel: ChannelId(B256::ZERO),
+            tag: self.challenge.tag(),
+        }
+    }
+
+    /// A payment buys content or nothing: it must not be taken where there is none.
+    fn must_be_served(&self, method: &Method) -> Result<(), Denied> {
+        let has_place = delivery(method.as_str(), true, ActionKind::Open) == Delivery::Content;
+        if has_place && self.route.serves(method) {
+            return Ok(());
+        }
+        let said = "this URL serves no content by this method; the payment was not taken";
+        Err(Problem::blank(405, said).into())
+    }
+
+    fn charge_on(&self) -> ChargeOn {
+        self.route
+            .price
+            .as_ref()
+            .map_or(ChargeOn::default(), |price| price.charge_on)
+    }
+}
+
+impl Gateway {
+    /// Takes a payment and hands its answer over.
+    pub(super) async fn charge(
+        &self,
+        bill: Bill<'_>,
+        request: Request,
+        credential: &Credential,
+    ) -> Result<Response<Body>, Denied> {
+        bill.must_be_served(request.method())?;
+        self.must_sell()?;
+        let claim = bill.rules.claim(credential, &bill.offer);
+        let claim = claim.map_err(|error| Denied::from(payload_problem(&error)))?;
+        let turn = self.inner.charges.begin(bill.challenge.tag()).map_err(denied)?;
+        let collected = self.collect(&turn, &claim, &bill).await?;
+        self.hand_over((bill, request), turn, collected).await
+    }
+
+    /// Sees to it that the payment is made, and writes it down. Durable when this returns.
+    async fn collect(&self, turn: &Turn, claim: &ChargeClaim, bill: &Bill<'_>) -> Result<Collected, Denied> {
+        let expires = bill.challenge.expires();
+        let (transaction, is_ours) = match claim {
+            ChargeClaim::Proof { account, signature } => {
+                let challenge = bill.challenge.challenge();
+                let chain_id = bill.offer.method_details.chain_id;
+                proof::prove(*account, signature, chain_id, challenge).map_err(refused)?;
+                turn.claim(None, expires).await.map_err(denied)?;
+                return Ok(Collected {
+                    payer: *account,
+                    reference: challenge.id.clone(),
+                });
+            }
+            ChargeClaim::Mined(transaction) => (*transaction, false),
+            ChargeClaim::Raw(raw) => (self.send_payment(turn, &raw.0, bill).await?, true),
+        };
+        let sight = self.look(Evidence::PaidBy { tx_hash: transaction }).await?;
+        match judge(bill.rules, &sight.seen, bill.judging()) {
+            Ok(payer) => {
+                turn.claim(Some(transaction), expires).await.map_err(denied)?;
+                if is_ours {
+                    self.inner.submissions.settle(transaction, bill.credential())?;
+                }
+                let reference = transaction.to_string();
+                Ok(Collected { payer, reference })
+            }
+            Err(refusal) => {
+                if is_ours && refusal != ChargeRefusal::NotMined {
+                    // It landed, and paid nothing: nothing is owed for it.
+                    turn.let_go().await?;
+                }
+                Err(refused(refusal))
+            }
+        }
+    }
+
+    /// Broadcasts what the payer signed, once it is judged and written down with what it is for (TX-2).
+    async fn send_payment(&self, turn: &Turn, raw: &[u8], bill: &Bill<'_>) -> Result<B256, Denied> {
+        let sight = self
+            .inner
+            .evidence
+            .look(Evidence::RawPayment { bytes: raw })
+            .await;
+        let sight = sight.map_err(|trouble| submit::unknown(&trouble))?;
+        judge(bill.rules, &sight.seen, bill.judging()).map_err(refused)?;
+        let transaction = sight.unsent.ok_or_else(|| refused(ChargeRefusal::Token))?;
+        let claimed = turn.claim(Some(transaction.hash), bill.challenge.expires()).await;
+        let was_claimed = claimed.map_err(denied)?;
+        let _turn_to_look = self.turn_to_look().await?;
+        let submission = Submission {
+            raw,
+            transaction: &transaction,
+            credential: bill.credential(),
+            opens: false,
+        };
+        let Err(no) = self.inner.submissions.submit(submission).await else {
+            return Ok(transaction.hash);
+        };
+        let is_unsent = match &no {
+            SubmitNo::Refused(_) => true,
+            SubmitNo::TooMany { .. } | SubmitNo::No(_) => !was_claimed,
+            SubmitNo::Unknown(_) => false,
+        };
+        if is_unsent {
+            turn.let_go().await?;
+        }
+        Err(submit::denied(no))
+    }
+
+    async fn hand_over(
+        &self,
+        (bill, request): (Bill<'_>, Request),
+        turn: Turn,
+        collected: Collected,
+    ) -> Result<Response<Body>, Denied> {
+        let Collected { payer, reference } = collected;
+        let charge_on = bill.charge_on();
+        let challenge = bill.challenge.challenge();
+        let told = (challenge.id.as_str(), bill.offer.method_details.chain_id);
+        let receipt = ChargeReceipt::new(bill.rules, reference, told, bill.now);
+        let facts = [(HeaderName::from_static("weir-payer"), payer.to_string())];
+        let sent = RequestBody::default();
+        let (response, handover) = if charge_on == ChargeOn::Always {
+            let handover = turn.deliver().await.map_err(denied)?;
+            let answer = self.inner.upstream.send(request, &facts, &sent).await;
+            (answer.unwrap_or_else(|fault| upstream_response(&fault)), handover)
+        } else {
+            let answer = self.inner.upstream.send(request, &facts, &sent).await;
+            let response = answer.map_err(|fault| owed(&fault))?;
+            if charge_on == ChargeOn::Success && !is_success(response.status()) {
+                tracing::debug!(route = bill.route.path, status = %response.status(), "the answer is owed");
+                return Ok(uncharged(response));
+            }
+            (response, turn.deliver().await.map_err(denied)?)
+        };
+        self.inner.metrics.sold();
+        self.inner.metrics.paid(bill.began.elapsed());
+        Ok(answer_with(response, sent, (handover, charge_on), &receipt))
+    }
+}
+
+/// The answer, with its receipt: there is none without the proof that the delivery is written down.
+fn answer_with(
+    response: Response<Body>,
+    sent: RequestBody,
+    (handover, charge_on): (Durable<Handover>, ChargeOn),
+    receipt: &ChargeReceipt,
+) -> Response<Body> {
+    let answering = Answering {
+        handover: handover.into_inner(),
+        is_owed_whole: charge_on == ChargeOn::Success,
+    };
+    let mut response =
+        response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), answering, sent)));
+    stamp(&mut response, receipt.to_header());
+    response
+}
+
+fn refused(refusal: ChargeRefusal) -> Denied {
+    Problem::from(&refusal).into()
+}
+
+/// What is under way is no reason to pay again, so there is no challenge beside it.
+fn denied(no: ChargeNo) -> Denied {
+    let said = no.to_string();
+    match no {
+        ChargeNo::UnderWay => Denied {
+            retry_after_seconds: Some(UNDER_WAY_RETRY_SECONDS),
+            ..Problem::new(ProblemType::InvalidChallenge, said)
+                .with_status(409)
+                .into()
+        },
+        ChargeNo::OtherPayment => Problem::new(ProblemType::InvalidChallenge, said)
+            .with_status(409)
+            .into(),
+        ChargeNo::Delivered => Denied::of_type(ProblemType::InvalidChallenge, said),
+        ChargeNo::OtherChallenge => Denied::of_type(ProblemType::VerificationFailed, said),
+        ChargeNo::No(no) => Denied::from(no),
+    }
+}
+
+/// The service gave no answer, and the payment stands.
+fn owed(fault: &UpstreamFault) -> Denied {
+    let said = format!("{fault}; the payment stands: send the same credential again for its answer");
+    Problem::blank(fault.status().as_u16(), said).into()
+}
+
+/// Another request with the same payment is answered within a moment, or fails within a longer one.
+const UNDER_WAY_RETRY_SECONDS: u64 = 1;
