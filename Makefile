@@ -72,13 +72,14 @@ test: ## Everything that has to hold before a change lands; what CI runs
 		'invariants=script/check-invariants'
 
 .PHONY: deep
-deep: $(TOOLS) $(CLIENTS) ## The long campaigns: fuzzing, Slither, coverage and proofs of the contracts, many more random histories
+deep: $(TOOLS) $(CLIENTS) ## The long campaigns: fuzzing, Slither, coverage, proofs and mutants of the contracts, many more random histories
 	@script/steps \
 		'contracts=FOUNDRY_PROFILE=deep script/test-contracts' \
 		'slither=script/slither' \
 		'halmos=script/halmos' \
 		'coverage=script/coverage' \
-		'tests=WEIR_PROPTEST_CASES=$${WEIR_PROPTEST_CASES:-200000} cargo test $(WORKSPACE)'
+		'tests=WEIR_PROPTEST_CASES=$${WEIR_PROPTEST_CASES:-200000} cargo test $(WORKSPACE)' \
+		'mutation=script/mutate'
 
 .PHONY: bench
 bench: ## How fast the parts are that a voucher passes, in release, as a table

@@ -123,9 +123,12 @@ contract OpenTest is EscrowTest {
     }
 
     function test_openWithCap_HoldsTheCapAndTheSameId() public {
+        bytes32 id = escrow.computeChannelId(payer, payee, address(token), SALT, signer);
+        vm.expectEmit();
+        emit IChannelEscrow.MaxDepositLowered(id, DEPOSIT + 1);
         vm.prank(payer);
-        bytes32 id = escrow.openWithCap(payee, address(token), DEPOSIT, SALT, signer, DEPOSIT + 1);
-        assertEq(id, escrow.computeChannelId(payer, payee, address(token), SALT, signer));
+        assertEq(escrow.openWithCap(payee, address(token), DEPOSIT, SALT, signer, DEPOSIT + 1), id);
+        assertEq(token.balanceOf(address(escrow)), DEPOSIT);
         assertEq(escrow.payerCapOf(id), DEPOSIT + 1);
         assertChannel(id, signer);
     }
