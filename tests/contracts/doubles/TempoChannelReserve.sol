@@ -9,8 +9,9 @@ interface ITransfers {
 /// @dev A stand-in for Tempo's native channel reserve, for chains that do not have it. Written from TIP-1034: the same
 /// ABI, ids, voucher digests, order of states and refusals. It is otherwise than the reserve in this:
 /// - It needs an approval, where the reserve moves TIP-20 tokens by itself, and any token with code will do.
-/// - `expiringNonceHash` is a number per transaction, because a contract does not see what was signed; clients take it
-///   from `ChannelOpened`, as they do with the reserve.
+/// - A contract does not see what was signed: `expiringNonceHash` is what somebody wrote into `_announced` for the
+///   transaction's origin before it came, as a node between clients and chain may, and else a number per transaction,
+///   which clients take from `ChannelOpened`.
 /// - Vouchers are signed with secp256k1 alone: TIP-1020 also takes P-256 and WebAuthn. Transfer policies (TIP-403) are
 ///   not asked.
 /// Ids and digests name this contract's own address: put its code at RESERVE to have the reserve's.
@@ -49,6 +50,8 @@ contract TempoChannelReserve {
     uint256 private _transactions;
     bytes32 private transient _contextHash;
     mapping(bytes32 channelId => uint256 transaction) private _openedIn;
+    /// @dev In slot 3. Each is used once.
+    mapping(address origin => bytes32 contextHash) private _announced;
 
     event ChannelOpened(
         bytes32 indexed channelId,
@@ -234,7 +237,12 @@ contract TempoChannelReserve {
 
     /// @dev One value per transaction, and never the same in two.
     function _context() private returns (bytes32) {
-        if (_contextHash == 0) _contextHash = keccak256(abi.encode(tx.origin, ++_transactions));
+        if (_contextHash == 0) {
+            bytes32 announced = _announced[tx.origin];
+            delete _announced[tx.origin];
+            ++_transactions;
+            _contextHash = announced != 0 ? announced : keccak256(abi.encode(tx.origin, _transactions));
+        }
         return _contextHash;
     }
 

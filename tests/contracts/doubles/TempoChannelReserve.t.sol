@@ -225,6 +225,25 @@ contract TempoChannelReserveTest is Test {
         assertNotEq(again, id);
     }
 
+    /// @dev Who stands between clients and chain knows what was signed, and says so before the transaction comes.
+    /// forge-config: default.isolate = true
+    function test_whatWasAnnouncedForTheOriginIsTheHashOfOneTransaction() public {
+        // Which of the two is the origin of an isolated call is forge's affair.
+        announce(payer, "announced");
+        announce(tx.origin, "announced");
+        (, Reserve.ChannelDescriptor memory announced) = open(signer, "salt");
+        assertEq(announced.expiringNonceHash, "announced");
+        announce(payer, 0);
+        announce(tx.origin, 0);
+        (, Reserve.ChannelDescriptor memory untold) = open(signer, "salt");
+        assertNotEq(untold.expiringNonceHash, "announced");
+        assertNotEq(untold.expiringNonceHash, d.expiringNonceHash);
+    }
+
+    function announce(address origin, bytes32 contextHash) private {
+        vm.store(address(RESERVE), keccak256(abi.encode(origin, uint256(3))), contextHash);
+    }
+
     function test_openRefusesWhatTheTipRefuses() public {
         vm.startPrank(payer);
         vm.expectRevert(Reserve.InvalidPayee.selector);
