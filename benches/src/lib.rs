@@ -34,6 +34,7 @@ impl Payer {
             payee: Address::repeat_byte(0xaa),
             token: Address::repeat_byte(0x70),
             authorized_signer: Address::ZERO,
+            reserve: None,
         };
         let channel = terms.channel_id(B256::ZERO, &domain);
         Self {

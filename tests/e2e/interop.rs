@@ -27,23 +27,24 @@ const CLIENT: Duration = Duration::from_secs(120);
 const STORY_TOKENS: u64 = 60;
 
 /// `weir dev` in a process of its own.
-struct Devnet {
+pub(crate) struct Devnet {
     process: Child,
     folder: TempDir,
-    ready: Ready,
+    pub(crate) ready: Ready,
 }
 
 /// What its ready file says.
 #[derive(Deserialize)]
-struct Ready {
-    rpc_url: String,
+pub(crate) struct Ready {
+    pub(crate) rpc_url: String,
     escrow: String,
     token: String,
     operator_url: String,
+    pub(crate) operator_v2_url: Option<String>,
 }
 
 impl Devnet {
-    async fn start(chain: &str) -> Self {
+    pub(crate) async fn start(chain: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ready.json");
         let errors = File::create(folder.path().join("log")).unwrap();
@@ -63,6 +64,7 @@ impl Devnet {
                 escrow: String::new(),
                 token: String::new(),
                 operator_url: String::new(),
+                operator_v2_url: None,
             },
         };
         let deadline = tokio::time::Instant::now() + START;
@@ -77,11 +79,11 @@ impl Devnet {
         devnet
     }
 
-    fn ready_file(&self) -> PathBuf {
+    pub(crate) fn ready_file(&self) -> PathBuf {
         self.folder.path().join("ready.json")
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         signal(self.process.id(), "INT");
         let status = ended(&mut self.process, Duration::from_secs(30)).await;
         assert!(status.success(), "{status}");
@@ -95,8 +97,8 @@ impl Devnet {
     }
 
     /// The operator's view of a channel, once the daemon has seen its end.
-    async fn finalized(&self, channel: ChannelId) -> ChannelView {
-        let url = format!("{}/v1/channels/{channel}", self.ready.operator_url);
+    pub(crate) async fn finalized(&self, operator: &str, channel: ChannelId) -> ChannelView {
+        let url = format!("{operator}/v1/channels/{channel}");
         for _ in 0..300 {
             let answer = reqwest::get(&url).await.unwrap().error_for_status().unwrap();
             let view: ChannelView = answer.json().await.unwrap();
@@ -151,16 +153,16 @@ struct Bought {
 }
 
 #[derive(Deserialize)]
-struct Answers {
+pub(crate) struct Answers {
     channel: String,
-    answers: Vec<Answer>,
-    closed: Value,
-    wire: Vec<Exchange>,
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) closed: Value,
+    pub(crate) wire: Vec<Exchange>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     body: String,
     receipt: Value,
     challenge: String,
@@ -168,7 +170,7 @@ struct Answer {
 }
 
 #[derive(Deserialize)]
-struct Story {
+pub(crate) struct Story {
     channel: String,
     told: Vec<String>,
     receipts: Vec<Value>,
@@ -204,30 +206,30 @@ impl Raw {
 
 /// One request of a client, and its answer's status.
 #[derive(Debug, Deserialize)]
-struct Exchange {
+pub(crate) struct Exchange {
     method: String,
     status: u16,
 }
 
 impl Exchange {
-    fn is_management(&self) -> bool {
+    pub(crate) fn is_management(&self) -> bool {
         self.method == "POST" && matches!(self.status, 200 | 204)
     }
 }
 
 /// The receipt, read strictly: `SessionReceipt` checks names, types and constants.
-fn receipt(value: &Value) -> SessionReceipt {
+pub(crate) fn receipt(value: &Value) -> SessionReceipt {
     let receipt = SessionReceipt::from_json(value.to_string().as_bytes());
     let receipt = receipt.unwrap_or_else(|error| panic!("{error}: {value}"));
     assert_eq!(receipt.method, "tempo", "{value}");
     receipt
 }
 
-fn price_of(units: u64) -> Cumulative {
+pub(crate) fn price_of(units: u64) -> Cumulative {
     Cumulative::new(ANSWER_PRICE.base_units() * u128::from(units))
 }
 
-fn whole(deposit: Amount) -> Cumulative {
+pub(crate) fn whole(deposit: Amount) -> Cumulative {
     Cumulative::new(deposit.base_units())
 }
 
@@ -256,7 +258,7 @@ async fn mppx_opens_pays_streams_tops_up_and_closes_on_tempo_session_v1() {
 }
 
 /// Three answers, each paid by its own voucher; returns the receipt of the close.
-fn check_answers(bought: &Answers) -> SessionReceipt {
+pub(crate) fn check_answers(bought: &Answers) -> SessionReceipt {
     assert_eq!(bought.answers.len(), 3);
     for (answer, units) in bought.answers.iter().zip(1..) {
         assert_eq!(answer.status, 200);
@@ -291,7 +293,7 @@ fn check_answers(bought: &Answers) -> SessionReceipt {
 }
 
 /// A story that is paid token by token, with vouchers while it is told; returns the receipt of the close.
-fn check_story(bought: &Story) -> SessionReceipt {
+pub(crate) fn check_story(bought: &Story) -> SessionReceipt {
     let (end, tokens) = bought.told.split_last().unwrap();
     assert_eq!(end, "[DONE]");
     assert_eq!(tokens.len() as u64, STORY_TOKENS);
@@ -381,7 +383,7 @@ async fn check_end(
     assert!(state.finalized);
     assert_eq!((state.settled, state.deposit), (spent, deposit));
 
-    let view = devnet.finalized(closed.channel).await;
+    let view = devnet.finalized(&devnet.ready.operator_url, closed.channel).await;
     assert_eq!((view.spent, view.settled), (spent, spent));
     assert!(view.reserved.is_zero() && view.credited.is_zero() && view.uncollected.is_zero());
 }

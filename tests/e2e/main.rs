@@ -22,6 +22,7 @@
 //! | `tls` | payers that connect by TLS |
 //! | `demo` | the demonstration comes out even and leaves no process |
 //! | `interop` | clients of other makes pay as they are published |
+//! | `reserve` | channels of the chain's own reserve: `tempo`/`session` v2 |
 //! | `unsent` | transactions that payers leave to the daemon to broadcast, over kills |
 //!
 //! Each test has a chain of its own, so that none waits for another's blocks or sees another's clock.
@@ -52,6 +53,7 @@ mod opens;
 mod other_token;
 mod payer_cli;
 mod payer_leaves;
+mod reserve;
 mod restart;
 mod seller_vanished;
 mod service;

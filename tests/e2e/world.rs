@@ -207,6 +207,7 @@ impl World {
             payee: self.payee.address(),
             token,
             authorized_signer: Address::ZERO,
+            reserve: None,
         };
         let opening = Opening {
             payee: terms.payee,

@@ -12,6 +12,7 @@ import { readFileSync } from 'node:fs'
 import process from 'node:process'
 import { Mppx, sessionLegacy, sessionLegacyManager } from 'mppx/client'
 import { privateKeyToAccount } from 'viem/accounts'
+import { buyAnswers, readStory, recorded } from './buyer.mjs'
 import { chainClient, signTopUp } from './tempo.mjs'
 
 const ANSWERS = 3
@@ -27,46 +28,12 @@ const ready = JSON.parse(readFileSync(process.argv[2], 'utf8'))
 
 const client = chainClient(ready)
 
-// Notes every request that is sent, and the status of its answer.
-function recorded(wire) {
-  return async (input, init) => {
-    const response = await fetch(input, init)
-    wire.push({ method: init?.method ?? 'GET', status: response.status })
-    return response
-  }
-}
-
 // A payer as mppx's users write one; `wire` gets every request that it sends.
 function payer(key) {
   const wire = []
   const account = privateKeyToAccount(key)
   const parameters = { account, client, escrowContract: ready.escrow, maxDeposit: MAX_DEPOSIT }
   return { session: sessionLegacyManager({ ...parameters, fetch: recorded(wire) }), wire }
-}
-
-async function buyAnswers({ session, wire }) {
-  const answers = []
-  for (let at = 0; at < ANSWERS; at++) {
-    const answer = await session.fetch(ready.session_v1_url)
-    answers.push({
-      status: answer.status,
-      body: await answer.text(),
-      receipt: answer.receipt,
-      challenge: answer.challenge.id,
-      authorised: answer.cumulative.toString(),
-    })
-  }
-  const channel = session.channelId
-  return { channel, answers, closed: await session.close(), wire }
-}
-
-async function readStory({ session, wire }) {
-  const receipts = []
-  const events = await session.sse(ready.sse_url, { onReceipt: (receipt) => receipts.push(receipt) })
-  const told = []
-  for await (const event of events) told.push(event)
-  const channel = session.channelId
-  return { channel, told, receipts, authorised: session.cumulative.toString(), closed: await session.close(), wire }
 }
 
 // The manager never tops up; whoever does calls mppx's method by hand, and signs the transaction itself.
@@ -98,7 +65,7 @@ async function topUp(key) {
 }
 
 const [first, second, third] = ready.payer_keys
-const answers = await buyAnswers(payer(first))
-const story = await readStory(payer(second))
+const answers = await buyAnswers(payer(first), ready.session_v1_url, ANSWERS)
+const story = await readStory(payer(second), ready.sse_url)
 const raise = await topUp(third)
 process.stdout.write(JSON.stringify({ answers, story, raise }) + '\n')

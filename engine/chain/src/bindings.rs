@@ -16,6 +16,49 @@ sol!(
 sol! {
     #![sol(all_derives)]
 
+    /// Tempo's channel reserve, as far as it is used here (TIP-1034, ITIP20ChannelReserve).
+    interface IChannelReserve {
+        struct ChannelDescriptor {
+            address payer;
+            address payee;
+            address operator;
+            address token;
+            bytes32 salt;
+            address authorizedSigner;
+            bytes32 expiringNonceHash;
+        }
+        struct ChannelState {
+            uint96 settled;
+            uint96 deposit;
+            uint32 closeRequestedAt;
+        }
+        function open(address payee, address operator, address token, uint96 deposit, bytes32 salt, address authorizedSigner) external returns (bytes32 channelId);
+        function topUp(ChannelDescriptor calldata descriptor, uint96 additionalDeposit) external;
+        function settle(ChannelDescriptor calldata descriptor, uint96 cumulativeAmount, bytes calldata signature) external;
+        function close(ChannelDescriptor calldata descriptor, uint96 cumulativeAmount, uint96 captureAmount, bytes calldata signature) external;
+        function getChannelStatesBatch(bytes32[] calldata channelIds) external view returns (ChannelState[] memory);
+        event ChannelOpened(bytes32 indexed channelId, address indexed payer, address indexed payee, address operator, address token, address authorizedSigner, bytes32 salt, bytes32 expiringNonceHash, uint96 deposit);
+        event Settled(bytes32 indexed channelId, address indexed payer, address indexed payee, uint96 cumulativeAmount, uint96 deltaPaid, uint96 newSettled);
+        event TopUp(bytes32 indexed channelId, address indexed payer, address indexed payee, uint96 additionalDeposit, uint96 newDeposit);
+        event CloseRequested(bytes32 indexed channelId, address indexed payer, address indexed payee, uint256 closeGraceEnd);
+        event ChannelClosed(bytes32 indexed channelId, address indexed payer, address indexed payee, uint96 settledToPayee, uint96 refundedToPayer);
+        event CloseRequestCancelled(bytes32 indexed channelId, address indexed payer, address indexed payee);
+        error ChannelAlreadyExists();
+        error ChannelNotFound();
+        error NotPayer();
+        error NotPayeeOrOperator();
+        error InvalidPayee();
+        error InvalidToken();
+        error ZeroDeposit();
+        error ExpiringNonceHashNotSet();
+        error InvalidSignature();
+        error AmountExceedsDeposit();
+        error AmountNotIncreasing();
+        error CaptureAmountInvalid();
+        error CloseNotReady();
+        error DepositOverflow();
+    }
+
     interface IToken {
         function approve(address spender, uint256 value) external returns (bool);
         function allowance(address owner, address spender) external view returns (uint256);

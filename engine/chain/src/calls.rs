@@ -1,6 +1,7 @@
 //! What is said to the escrow: calldata out of the core's types, and what a landed batch answered.
 
 use crate::bindings::{IChannelEscrow, IToken};
+use crate::reserve;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::rpc::types::Log;
 use alloy::sol_types::{SolCall, SolEventInterface};
@@ -49,7 +50,7 @@ pub struct SettleRow {
 }
 
 impl SettleRow {
-    fn signature(&self) -> Bytes {
+    pub(crate) fn signature(&self) -> Bytes {
         self.signature
             .map_or_else(Bytes::new, |bytes| Bytes::copy_from_slice(bytes.as_bytes()))
     }
@@ -93,7 +94,7 @@ impl EscrowCalls {
         Self { escrow }
     }
 
-    fn call(&self, call: &impl SolCall) -> Call {
+    pub(crate) fn call(&self, call: &impl SolCall) -> Call {
         Call::new(self.escrow, call)
     }
 
@@ -235,7 +236,8 @@ impl EscrowCalls {
     /// What a landed transaction did to channels of this escrow.
     pub fn read_effects(&self, logs: &[Log]) -> Vec<RowEffect> {
         let own = logs.iter().filter(|log| log.address() == self.escrow);
-        own.filter_map(read_effect).collect()
+        own.filter_map(|log| read_effect(log).or_else(|| reserve::read_effect(log)))
+            .collect()
     }
 }
 

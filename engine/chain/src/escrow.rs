@@ -1,9 +1,10 @@
 //! One escrow on one chain, checked once, then read at blocks named by their hash.
 
 use crate::bindings::IChannelEscrow::{self, ChannelOpened};
-use crate::bindings::IToken;
+use crate::bindings::{IChannelReserve, IToken};
 use crate::calls::EscrowCalls;
 use crate::fault::ChainFault;
+use crate::reserve;
 use crate::rpc::Rpc;
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, U256};
@@ -11,6 +12,7 @@ use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::{SolCall, SolEvent};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use weir_core::terms::RESERVE_AMOUNT_MAX;
 use weir_core::{ChainState, ChannelId, Cumulative, Domain, Terms, UnixSeconds};
 
 /// The shortest grace period that leaves time to notice a payer's close and to collect, in seconds.
@@ -46,9 +48,12 @@ pub struct OpenedChannel {
     pub transaction: B256,
 }
 
+/// A channel as a block holds it; the reserve holds no terms.
+pub(crate) type Held = (Option<Terms>, ChainState);
+
 impl Escrow {
-    /// Connects to `rpc` and checks the escrow at `address`: it has code, signs under `domain_name`, and leaves at
-    /// least [`CLOSE_GRACE_PERIOD_SECONDS_MIN`].
+    /// Connects to `rpc` and checks the escrow at `address`: it is there, signs under `domain_name`, and leaves at least
+    /// [`CLOSE_GRACE_PERIOD_SECONDS_MIN`].
     ///
     /// # Errors
     /// Each check has its [`ChainFault`].
@@ -62,10 +67,11 @@ impl Escrow {
     /// Each check has its [`ChainFault`].
     pub async fn over(rpc: Rpc, address: Address, domain_name: &str) -> Result<Self, ChainFault> {
         let chain_id = rpc.chain_id().await?;
-        if rpc.code_at_head(address).await?.is_empty() {
+        let domain = Domain::new(domain_name, chain_id, address);
+        // The reserve is part of the chain, and need not show code; it answers or it is not there.
+        if !domain.is_reserve() && rpc.code_at_head(address).await?.is_empty() {
             return Err(ChainFault::NoCode { address, chain_id });
         }
-        let domain = Domain::new(domain_name, chain_id, address);
         let mut escrow = Self {
             rpc,
             address,
@@ -129,6 +135,9 @@ impl Escrow {
     /// # Errors
     /// [`ChainFault::TokenNotServed`] when the escrow does not list it.
     pub async fn max_deposit(&self, token: Address) -> Result<Cumulative, ChainFault> {
+        if self.domain.is_reserve() {
+            return Ok(Cumulative::new(RESERVE_AMOUNT_MAX));
+        }
         let cap = self.ask(&IChannelEscrow::maxDepositOfCall { token }).await?;
         if cap == 0 {
             return Err(ChainFault::TokenNotServed { token });
@@ -165,7 +174,34 @@ impl Escrow {
         self.ask(&IChannelEscrow::refundCreditCall { token, payer }).await
     }
 
-    /// A channel's terms and state after the block `at`; `None` when it did not exist then.
+    /// Whether there is a channel of this id after the block `at`; in the reserve, one that has not ended.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`] when the node does not have that block's state.
+    pub async fn holds_at(&self, id: ChannelId, at: B256) -> Result<bool, ChainFault> {
+        Ok(self.state_at(id, at).await?.is_some())
+    }
+
+    /// A channel's state after the block `at`; `None` when it did not exist then, or its record was deleted.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`] when the node does not have that block's state.
+    pub async fn state_at(&self, id: ChannelId, at: B256) -> Result<Option<ChainState>, ChainFault> {
+        let held = self.held_at(&[id], at).await?.pop().flatten();
+        Ok(held.map(|(_, state)| state))
+    }
+
+    /// What the block `at` holds of many channels, in the given order.
+    pub(crate) async fn held_at(&self, ids: &[ChannelId], at: B256) -> Result<Vec<Option<Held>>, ChainFault> {
+        if !self.domain.is_reserve() {
+            let read = self.channels_at(ids, at).await?;
+            let held = |(terms, state)| (Some(terms), state);
+            return Ok(read.into_iter().map(|channel| channel.map(held)).collect());
+        }
+        self.reserved_at(ids, at).await
+    }
+
+    /// A contract's terms and state of a channel after the block `at`; `None` when it did not exist then.
     ///
     /// # Errors
     /// [`ChainFault::Rpc`] when the node does not have that block's state.
@@ -192,19 +228,26 @@ impl Escrow {
                 channelIds: chunk.iter().map(|id| id.0).collect(),
             };
             match self.rpc.call_at(self.address, &call, BlockId::hash(at)).await? {
-                Some(states) if states.len() == chunk.len() => found.extend(states.iter().map(read_channel)),
                 Some(states) => {
-                    return Err(ChainFault::Undecodable {
-                        doing: "reading many channels",
-                        address: self.address,
-                        cause: format!("{} answers to {} questions", states.len(), chunk.len()),
-                    });
+                    self.must_answer_all(chunk.len(), states.len())?;
+                    found.extend(states.iter().map(read_channel));
                 }
                 // The escrow was not deployed yet at that block.
                 None => found.extend(chunk.iter().map(|_| None)),
             }
         }
         Ok(found)
+    }
+
+    pub(crate) fn must_answer_all(&self, asked: usize, answered: usize) -> Result<(), ChainFault> {
+        if asked == answered {
+            return Ok(());
+        }
+        Err(ChainFault::Undecodable {
+            doing: "reading many channels",
+            address: self.address,
+            cause: format!("{answered} answers to {asked} questions"),
+        })
     }
 
     /// Every channel that `payer` ever opened here from block `from_block` on, for a payer that lost its books.
@@ -245,7 +288,13 @@ impl Escrow {
     }
 
     async fn opened(&self, filter: Filter, first: u64, last: u64) -> Result<Vec<OpenedChannel>, ChainFault> {
-        let logs = self.rpc.opened_between(filter, first, last).await?;
+        let opened = if self.domain.is_reserve() {
+            IChannelReserve::ChannelOpened::SIGNATURE_HASH
+        } else {
+            ChannelOpened::SIGNATURE_HASH
+        };
+        let filter = filter.event_signature(opened);
+        let logs = self.rpc.logs_between(filter, first, last).await?;
         Ok(logs
             .iter()
             .filter_map(|log| read_opened(self.address, log))
@@ -258,6 +307,10 @@ pub(crate) fn read_opened(address: Address, log: &Log) -> Option<OpenedChannel> 
     if log.address() != address || log.removed {
         return None;
     }
+    read_contract_opened(log).or_else(|| reserve::read_opened(log))
+}
+
+fn read_contract_opened(log: &Log) -> Option<OpenedChannel> {
     let event = ChannelOpened::decode_log(&log.inner).ok()?.data;
     Some(OpenedChannel {
         id: ChannelId(event.channelId),
@@ -266,6 +319,7 @@ pub(crate) fn read_opened(address: Address, log: &Log) -> Option<OpenedChannel> 
             payee: event.payee,
             token: event.token,
             authorized_signer: event.authorizedSigner,
+            reserve: None,
         },
         salt: event.salt,
         deposit: Cumulative::new(u128::try_from(event.deposit).ok()?),
@@ -284,6 +338,7 @@ fn read_channel(channel: &IChannelEscrow::Channel) -> Option<(Terms, ChainState)
         payee: channel.payee,
         token: channel.token,
         authorized_signer: channel.authorizedSigner,
+        reserve: None,
     };
     let state = ChainState {
         deposit: Cumulative::new(channel.deposit),

@@ -6,11 +6,13 @@
 use crate::bindings::IChannelEscrow::TopUp;
 use crate::escrow::{Escrow, OpenedChannel, read_opened};
 use crate::fault::ChainFault;
+use crate::reserve;
 use crate::rpc::{BlockRef, Rpc};
 use crate::sender::Landed;
 use alloy::primitives::B256;
+use alloy::rpc::types::Log;
 use alloy::sol_types::SolEvent;
-use weir_core::{Amount, ChainState, ChannelId, Cumulative, Terms};
+use weir_core::{Amount, ChainState, ChannelId, Cumulative};
 
 /// Why a transaction is no evidence.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +38,6 @@ pub struct OpenEvidence {
     pub opened: OpenedChannel,
     /// The block.
     pub block: BlockRef,
-    /// The channel's terms as the escrow holds them.
-    pub terms: Terms,
     /// The channel's state after that block.
     pub state: ChainState,
 }
@@ -51,8 +51,6 @@ pub struct TopUpEvidence {
     pub deposit: Cumulative,
     /// The block.
     pub block: BlockRef,
-    /// The channel's terms as the escrow holds them.
-    pub terms: Terms,
     /// The channel's state after that block.
     pub state: ChainState,
 }
@@ -81,18 +79,16 @@ impl Rpc {
 }
 
 impl Escrow {
-    async fn after(
-        &self,
-        id: ChannelId,
-        landed: &Landed,
-    ) -> Result<(BlockRef, Terms, ChainState), EvidenceFault> {
+    async fn after(&self, id: ChannelId, landed: &Landed) -> Result<(BlockRef, ChainState), EvidenceFault> {
         let block = self.rpc().block_of(landed).await?;
-        let found = self.channel_at(id, landed.block_hash).await?;
         // Its event was in the block: a state without it is another node's, which lags.
-        let (terms, state) = found.ok_or(ChainFault::Moved {
-            number: landed.block_number,
-        })?;
-        Ok((block, terms, state))
+        let state = self
+            .state_at(id, landed.block_hash)
+            .await?
+            .ok_or(ChainFault::Moved {
+                number: landed.block_number,
+            })?;
+        Ok((block, state))
     }
 
     /// Whether `transaction` opened the channel `id` here.
@@ -107,13 +103,8 @@ impl Escrow {
             .filter_map(|log| read_opened(self.address(), log));
         let opened = opened.into_iter().find(|opened| opened.id == id);
         let opened = opened.ok_or(EvidenceFault::OtherEffect)?;
-        let (block, terms, state) = self.after(id, &landed).await?;
-        Ok(OpenEvidence {
-            opened,
-            block,
-            terms,
-            state,
-        })
+        let (block, state) = self.after(id, &landed).await?;
+        Ok(OpenEvidence { opened, block, state })
     }
 
     /// Whether, and by how much, `transaction` topped up the channel `id` here.
@@ -128,25 +119,33 @@ impl Escrow {
         let landed = self.rpc().effect_of(transaction).await?;
         let (mut added, mut deposit) = (Amount::ZERO, None);
         for log in landed.logs.iter().filter(|log| log.address() == self.address()) {
-            let Ok(event) = TopUp::decode_log(&log.inner) else {
+            let Some((channel, more, after)) = read_top_up(log).or_else(|| reserve::read_top_up(log)) else {
                 continue;
             };
-            if event.channelId != id.0 {
-                continue;
+            if channel == id {
+                added = added.checked_add(more).ok_or(EvidenceFault::OtherEffect)?;
+                deposit = Some(after);
             }
-            let narrow = |amount| u128::try_from(amount).map_err(|_| EvidenceFault::OtherEffect);
-            let more = Amount::new(narrow(event.additionalDeposit)?);
-            added = added.checked_add(more).ok_or(EvidenceFault::OtherEffect)?;
-            deposit = Some(Cumulative::new(narrow(event.newDeposit)?));
         }
         let deposit = deposit.ok_or(EvidenceFault::OtherEffect)?;
-        let (block, terms, state) = self.after(id, &landed).await?;
+        let (block, state) = self.after(id, &landed).await?;
         Ok(TopUpEvidence {
             added,
             deposit,
             block,
-            terms,
             state,
         })
     }
+}
+
+/// Reads a contract's `TopUp`: the channel, what was added, and the deposit then.
+fn read_top_up(log: &Log) -> Option<(ChannelId, Amount, Cumulative)> {
+    let event = TopUp::decode_log(&log.inner).ok()?.data;
+    let added = u128::try_from(event.additionalDeposit).ok()?;
+    let deposit = u128::try_from(event.newDeposit).ok()?;
+    Some((
+        ChannelId(event.channelId),
+        Amount::new(added),
+        Cumulative::new(deposit),
+    ))
 }

@@ -5,6 +5,7 @@ use alloy::sol_types::{ContractError, SolInterface};
 use core::fmt;
 
 pub use crate::bindings::IChannelEscrow::IChannelEscrowErrors as EscrowError;
+pub use crate::bindings::IChannelReserve::IChannelReserveErrors as ReserveError;
 pub use crate::bindings::IRelayedEscrow::IRelayedEscrowErrors as RelayedError;
 
 /// A decoded revert.
@@ -14,6 +15,8 @@ pub enum Revert {
     Escrow(Box<EscrowError>),
     /// One of its errors about what others send and about its constructor, with its values.
     Relayed(Box<RelayedError>),
+    /// One of the channel reserve's errors.
+    Reserve(Box<ReserveError>),
     /// A message: `require` with a string, or what the node says of a halt (out of gas, for one).
     Message(String),
     /// An error of another contract, such as the token's: its raw data.
@@ -30,7 +33,11 @@ impl Revert {
             Ok(ContractError::CustomError(error)) => Self::Escrow(Box::new(error)),
             Ok(ContractError::Revert(revert)) => Self::Message(revert.reason),
             Ok(ContractError::Panic(panic)) => Self::Message(panic.to_string()),
-            Err(_) => Self::Other(Bytes::copy_from_slice(data)),
+            // Where the two spell an error alike, it says the same.
+            Err(_) => match ReserveError::abi_decode(data) {
+                Ok(error) => Self::Reserve(Box::new(error)),
+                Err(_) => Self::Other(Bytes::copy_from_slice(data)),
+            },
         }
     }
 }
@@ -40,6 +47,7 @@ impl fmt::Display for Revert {
         match self {
             Self::Escrow(error) => write!(f, "{error:?}"),
             Self::Relayed(error) => write!(f, "{error:?}"),
+            Self::Reserve(error) => write!(f, "{error:?}"),
             Self::Message(message) => f.write_str(message),
             Self::Other(data) => write!(f, "undecoded revert {data}"),
         }
@@ -49,7 +57,7 @@ impl fmt::Display for Revert {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bindings::{IChannelEscrow, IRelayedEscrow};
+    use crate::bindings::{IChannelEscrow, IChannelReserve, IRelayedEscrow};
     use alloy::primitives::Address;
     use alloy::sol_types::SolError;
 
@@ -68,6 +76,8 @@ mod tests {
         };
         let revert = Revert::decode(&unknown.abi_encode());
         assert!(matches!(revert, Revert::Escrow(_)), "{revert}");
+        let revert = Revert::decode(&IChannelReserve::AmountNotIncreasing {}.abi_encode());
+        assert!(matches!(revert, Revert::Reserve(_)), "{revert}");
         // An error of neither: nothing is guessed.
         let foreign = Revert::decode(&[1, 2, 3, 4]);
         assert_eq!(foreign, Revert::Other(vec![1, 2, 3, 4].into()));

@@ -1,13 +1,12 @@
 //! The few questions that are asked of a node, each with its typed fault.
 
-use crate::bindings::IChannelEscrow::ChannelOpened;
 use crate::fault::ChainFault;
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::network::AnyNetwork;
 use alloy::primitives::{Address, B256, Bytes};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::{Filter, Log, TransactionRequest};
-use alloy::sol_types::{SolCall, SolEvent};
+use alloy::sol_types::SolCall;
 use alloy::transports::http::reqwest;
 use core::fmt;
 use core::time::Duration;
@@ -189,14 +188,13 @@ impl Rpc {
         logs.map_err(ChainFault::rpc("reading a block's logs"))
     }
 
-    /// Every `ChannelOpened` that the filter lets through, oldest first, in ranges that the node can bear.
-    pub(crate) async fn opened_between(
+    /// Every log that the filter lets through, oldest first, in ranges that the node can bear.
+    pub(crate) async fn logs_between(
         &self,
         filter: Filter,
         first: u64,
         last: u64,
     ) -> Result<Vec<Log>, ChainFault> {
-        let filter = filter.event_signature(ChannelOpened::SIGNATURE_HASH);
         let (mut from, mut width) = (first, LOG_RANGE_BLOCKS_MAX);
         let mut found = Vec::new();
         while from <= last {

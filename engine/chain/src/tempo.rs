@@ -6,6 +6,10 @@
 //! authorisations, a fee payer, keys other than secp256k1. So nothing can ride along that is not looked at here, and
 //! a form that a later chain adds is unknown until it is added here too.
 
+mod refusal;
+
+pub use refusal::ForeignRefusal;
+
 use crate::bindings::{IChannelEscrow, IMemoToken, IToken};
 use crate::payment::Transfer;
 use crate::rpc::Rpc;
@@ -17,7 +21,7 @@ use alloy_rlp::{Decodable, Header};
 use serde_json::json;
 use weir_core::recover::{Recover, default_backend};
 use weir_core::signature::SIGNATURE_BYTES;
-use weir_core::{Amount, ChannelId, Signature, Terms, UnixSeconds};
+use weir_core::{Amount, ChannelId, Domain, Signature, Terms, UnixSeconds};
 
 /// The EIP-2718 type of Tempo's transactions.
 pub const TEMPO_TRANSACTION_TYPE: u8 = 0x76;
@@ -29,63 +33,6 @@ const CALLS_MAX: usize = 2;
 const UNSET: u8 = 0x80;
 /// From here on a byte begins an RLP list.
 const LIST_FROM: u8 = 0xc0;
-
-/// Why a transaction that a payer signed is not broadcast. The words go to the payer, after "the transaction ".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("the transaction {}", self.says())]
-pub enum ForeignRefusal {
-    /// It is of another type.
-    OtherType,
-    /// It is not the canonical encoding of a transaction, or bytes are left over.
-    Malformed,
-    /// Its signature is no signature over it.
-    Signature,
-    /// It wants the server to pay its fees.
-    Sponsored,
-    /// It is signed by another kind of key.
-    KeyKind,
-    /// It carries an access list.
-    AccessList,
-    /// It authorises a key or delegates code.
-    Authorizations,
-    /// It makes other calls than the two that are known.
-    Calls,
-    /// A call sends value.
-    Value,
-    /// Its call is not to the escrow.
-    OtherContract,
-    /// The approval is not of exactly what the next call pulls.
-    Approval,
-    /// It is to pay, and does not make one transfer alone.
-    Transfer,
-}
-
-impl ForeignRefusal {
-    /// The cause and the next step.
-    pub const fn says(self) -> &'static str {
-        match self {
-            Self::OtherType => "is not of type 0x76; sign a Tempo transaction",
-            Self::Malformed => "is not canonically encoded; send the signed bytes as they are",
-            Self::Signature => "has an invalid signature",
-            Self::Sponsored => {
-                "wants its fees paid, which this server does not offer; sign it with a fee token"
-            }
-            Self::KeyKind => "is not signed by a secp256k1 key, the only kind that is taken here",
-            Self::AccessList => "carries an access list; sign it without",
-            Self::Authorizations => "carries authorisations; send them in a transaction of their own",
-            Self::Calls => "makes other calls than approve and open, or approve and topUp",
-            Self::Value => "sends value with a call; sign it without",
-            Self::OtherContract => "calls another contract than the challenge's escrow",
-            Self::Approval => "approves something else than what the next call deposits",
-            Self::Transfer => "makes other calls than one transfer or transferWithMemo",
-        }
-    }
-
-    /// Whether the bytes could not even be read.
-    pub const fn is_unreadable(self) -> bool {
-        matches!(self, Self::OtherType | Self::Malformed)
-    }
-}
 
 /// One call of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +50,8 @@ pub struct ForeignTransaction {
     pub hash: B256,
     /// Who signed it.
     pub sender: Address,
+    /// keccak256 of what was signed, followed by the sender: no two transactions that land share it (TIP-1034).
+    pub expiring_nonce_hash: B256,
     /// EIP-155 chain id.
     pub chain_id: u64,
     /// The most that a unit of gas may cost, in attodollars.
@@ -191,9 +140,12 @@ impl ForeignTransaction {
             .ok_or(ForeignRefusal::Malformed)?;
         let signature = text(&mut at)?;
         require(at.is_empty() && rest.is_empty(), ForeignRefusal::Malformed)?;
+        let signed = signed_message(signed);
+        let sender = recover(&signed, signature)?;
         Ok(Self {
             hash: keccak256(&raw),
-            sender: recover(signed, signature)?,
+            sender,
+            expiring_nonce_hash: keccak256([&signed, sender.as_slice()].concat()),
             chain_id,
             max_fee_per_gas,
             max_priority_fee_per_gas,
@@ -207,11 +159,15 @@ impl ForeignTransaction {
         })
     }
 
-    /// What it would do with `escrow`: an opening of any terms, or a top-up in `token`.
+    /// What it would do with the escrow of `domain`: an opening of any terms, or a top-up in `token`.
     ///
     /// # Errors
     /// [`ForeignRefusal`] when it would do anything else, or anything besides.
-    pub fn deed(&self, escrow: Address, token: Address) -> Result<ForeignDeed, ForeignRefusal> {
+    pub fn deed(&self, domain: &Domain, token: Address) -> Result<ForeignDeed, ForeignRefusal> {
+        if domain.is_reserve() {
+            return self.reserve_deed(domain);
+        }
+        let escrow = domain.escrow();
         let (approval, call) = match self.calls.as_slice() {
             [call] => (None, call),
             [approval, call] => (Some(approval), call),
@@ -266,6 +222,7 @@ impl ForeignTransaction {
                 payee: open.payee,
                 token: open.token,
                 authorized_signer: open.authorizedSigner,
+                reserve: None,
             };
             let opening = ForeignOpen {
                 terms,
@@ -330,7 +287,7 @@ fn canonical(raw: &[u8]) -> Vec<u8> {
 }
 
 /// Calldata of one function in its one encoding, to the last byte.
-fn exactly<C: SolCall>(input: &[u8]) -> Option<C> {
+pub(crate) fn exactly<C: SolCall>(input: &[u8]) -> Option<C> {
     let call = C::abi_decode(input).ok()?;
     (call.abi_encode() == input).then_some(call)
 }
@@ -353,19 +310,23 @@ fn read_calls(mut at: &[u8]) -> Result<Vec<ForeignCall>, ForeignRefusal> {
 }
 
 /// The sender signs the type and the list of all fields before the signature.
-fn recover(signed: &[u8], signature: &[u8]) -> Result<Address, ForeignRefusal> {
-    // All other kinds are longer, and begin with a byte that says which.
-    require(signature.len() == SIGNATURE_BYTES, ForeignRefusal::KeyKind)?;
-    // Refuses a high s, as the chain does.
-    let signature = Signature::from_bytes(signature).map_err(|_| ForeignRefusal::Signature)?;
+fn signed_message(fields: &[u8]) -> Vec<u8> {
     let mut message = vec![TEMPO_TRANSACTION_TYPE];
-    let payload_length = signed.len();
+    let payload_length = fields.len();
     Header {
         list: true,
         payload_length,
     }
     .encode(&mut message);
-    message.extend_from_slice(signed);
+    message.extend_from_slice(fields);
+    message
+}
+
+fn recover(message: &[u8], signature: &[u8]) -> Result<Address, ForeignRefusal> {
+    // All other kinds are longer, and begin with a byte that says which.
+    require(signature.len() == SIGNATURE_BYTES, ForeignRefusal::KeyKind)?;
+    // Refuses a high s, as the chain does.
+    let signature = Signature::from_bytes(signature).map_err(|_| ForeignRefusal::Signature)?;
     default_backend()
         .recover(keccak256(message), &signature)
         .ok_or(ForeignRefusal::Signature)
@@ -403,4 +364,4 @@ fn address(at: &mut &[u8]) -> Result<Option<Address>, ForeignRefusal> {
 
 #[cfg(test)]
 #[path = "tempo_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! What must hold of transactions that payers signed.
 
 #[path = "../tests/anvil/tempo_wallet.rs"]
-mod tempo_wallet;
+pub(crate) mod tempo_wallet;
 
 use super::*;
 use alloy::primitives::{address, b256, hex};
@@ -9,7 +9,6 @@ use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use proptest::prelude::*;
 use tempo_wallet::Unsigned;
-use weir_core::Domain;
 use weir_core::terms::TEMPO_DOMAIN_NAME;
 
 const ESCROW: Address = address!("0x1234567890abcdef1234567890abcdef12345678");
@@ -29,6 +28,10 @@ const MPPX_SPONSORED: &[u8] = &hex!("78f901b3820539843b9aca008447868c90830c0a08"
 
 fn key() -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&B256::repeat_byte(0x11)).unwrap()
+}
+
+fn contract() -> Domain {
+    Domain::new(TEMPO_DOMAIN_NAME, CHAIN, ESCROW)
 }
 
 fn approve(spender: Address, value: u128) -> Bytes {
@@ -56,7 +59,7 @@ fn sample() -> Unsigned {
 }
 
 fn judged(unsigned: &Unsigned) -> Result<ForeignDeed, ForeignRefusal> {
-    ForeignTransaction::decode(&unsigned.sign(&key()))?.deed(ESCROW, TOKEN)
+    ForeignTransaction::decode(&unsigned.sign(&key()))?.deed(&contract(), TOKEN)
 }
 
 fn with_calls(calls: &[(Address, Bytes)]) -> Result<ForeignDeed, ForeignRefusal> {
@@ -76,13 +79,12 @@ fn what_mppx_signs_is_read_whole() {
         (read.gas_limit, read.max_priority_fee_per_gas),
         (0x0c_0a08, 1_000_000_000)
     );
-    let ForeignDeed::Open(open) = read.deed(ESCROW, TOKEN).unwrap() else {
+    let ForeignDeed::Open(open) = read.deed(&contract(), TOKEN).unwrap() else {
         panic!("not an open")
     };
     assert_eq!(open.deposit, Amount::new(1_000_000));
     assert_eq!((open.terms.payer, open.terms.payee), (PAYER, PAYEE));
-    let domain = Domain::new(TEMPO_DOMAIN_NAME, CHAIN, ESCROW);
-    assert_eq!(open.terms.channel_id(open.salt, &domain).0, MPPX_CHANNEL);
+    assert_eq!(open.terms.channel_id(open.salt, &contract()).0, MPPX_CHANNEL);
 }
 
 #[test]

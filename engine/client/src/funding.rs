@@ -119,6 +119,7 @@ impl Core {
             payee,
             token,
             authorized_signer: Address::ZERO,
+            reserve: None,
         };
         let salt = crate::credential::random_word()?;
         let channel = terms.channel_id(salt, escrow.domain());

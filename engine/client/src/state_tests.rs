@@ -8,6 +8,7 @@ fn record(byte: u8) -> ChannelRecord {
         payee: Address::repeat_byte(0xbb),
         token: Address::repeat_byte(0xcc),
         authorized_signer: Address::ZERO,
+        reserve: None,
     };
     let channel = ChannelId(B256::repeat_byte(byte));
     ChannelRecord::planned(

@@ -294,6 +294,27 @@ impl Channel {
             .find(|voucher| voucher.cumulative() <= limit)
     }
 
+    /// The settled total that a call may set which leaves the channel open. A contract's calls name their capture; the
+    /// reserve's takes all that a voucher authorises, so that only an earned one may be used (threat C8).
+    pub fn settleable(&self) -> Cumulative {
+        if self.terms.reserve.is_none() {
+            return self.collectible();
+        }
+        let earned = self
+            .earned_voucher()
+            .map_or(Cumulative::ZERO, KeptVoucher::cumulative);
+        earned.max(self.chain.settled)
+    }
+
+    /// The voucher with which a capture is made: in the reserve, one that is settled is taken whole.
+    pub fn voucher_for(&self, capture: &Capture) -> Option<&KeptVoucher> {
+        let whole = self.terms.reserve.is_some() && !capture.closes;
+        [&self.best, &self.earned]
+            .into_iter()
+            .flatten()
+            .find(|voucher| !whole || voucher.cumulative() == capture.target)
+    }
+
     /// Whether the payer asked the escrow for its money, or has it: no charge is open to doubt any more.
     pub fn payer_leaves(&self) -> bool {
         self.chain.close_requested_at.is_some() || self.chain.finalized

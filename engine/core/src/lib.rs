@@ -30,6 +30,6 @@ pub use ids::{ChannelId, ChargeId};
 pub use refusal::Refusal;
 pub use signature::Signature;
 pub use step::{Input, Outcome, Step, step};
-pub use terms::{Domain, Terms};
+pub use terms::{Domain, ReserveTerms, Terms};
 pub use time::UnixSeconds;
 pub use voucher::{Claimed, KeptVoucher, Proven, Voucher};

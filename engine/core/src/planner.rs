@@ -66,9 +66,20 @@ fn judge(channel: &Channel, policy: &Policy, now: UnixSeconds) -> Option<Plan> {
     if channel.capture().is_some() || channel.standing() == Standing::Finalized {
         return None;
     }
-    let pays = channel.uncollected();
-    let asked = channel.closing().is_some() && channel.charges().is_empty();
-    let due = !pays.is_zero() && channel.chain().close_requested_at.is_some();
+    let settled = channel.chain().settled;
+    let idle = channel.charges().is_empty();
+    let asked = channel.closing().is_some() && idle;
+    let leaves = channel.chain().close_requested_at.is_some();
+    // A call that can name no capture leaves something behind: what the payer would take with it is closed for.
+    let at_once = channel.settleable().max(settled);
+    let closes = asked || (leaves && idle && at_once < channel.collectible());
+    let target = if closes {
+        channel.collectible().max(settled)
+    } else {
+        at_once
+    };
+    let pays = target.since(settled).unwrap_or(Amount::ZERO);
+    let due = !pays.is_zero() && leaves;
     let waited = channel
         .uncollected_since()
         .map_or(0, |since| now.seconds_since(since));
@@ -84,12 +95,11 @@ fn judge(channel: &Channel, policy: &Policy, now: UnixSeconds) -> Option<Plan> {
     } else {
         return None;
     };
-    let target = channel.collectible().max(channel.chain().settled);
     Some(Plan {
         channel: channel.id(),
         target,
         pays,
-        closes: asked,
+        closes,
         why,
     })
 }

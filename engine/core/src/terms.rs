@@ -1,14 +1,21 @@
 //! What a channel binds: the parties, the token, and the domain under which its vouchers are signed.
 
 use crate::ids::ChannelId;
-use alloy_primitives::{Address, B256, U256, keccak256};
+use crate::voucher::{RESERVE_VOUCHER_TYPE_HASH, VOUCHER_TYPE_HASH};
+use alloy_primitives::{Address, B256, U256, address, keccak256};
 use serde::{Deserialize, Serialize};
 
 /// EIP-712 domain name of `evm`/`session` (draft-evm-session-00, Voucher Signing Format).
 pub const EVM_DOMAIN_NAME: &str = "EVM Payment Channel";
 /// EIP-712 domain name of `tempo`/`session` v1 (draft-tempo-session-00).
 pub const TEMPO_DOMAIN_NAME: &str = "Tempo Stream Channel";
-/// EIP-712 domain version of both.
+/// EIP-712 domain name of `tempo`/`session` v2: the channel reserve that is part of the chain (TIP-1034).
+pub const RESERVE_DOMAIN_NAME: &str = "TIP20 Channel Reserve";
+/// Where Tempo has its channel reserve (TIP-1034).
+pub const TEMPO_RESERVE: Address = address!("4d50500000000000000000000000000000000000");
+/// The highest amount that the reserve can hold or be told: it counts in 96 bits.
+pub const RESERVE_AMOUNT_MAX: u128 = (1 << 96) - 1;
+/// EIP-712 domain version of all.
 pub const DOMAIN_VERSION: &str = "1";
 
 const DOMAIN_TYPE: &str =
@@ -20,6 +27,7 @@ pub struct Domain {
     chain_id: u64,
     escrow: Address,
     separator: B256,
+    is_reserve: bool,
 }
 
 impl Domain {
@@ -35,6 +43,7 @@ impl Domain {
             chain_id,
             escrow,
             separator: keccak256(encoded),
+            is_reserve: name == RESERVE_DOMAIN_NAME,
         }
     }
 
@@ -52,6 +61,32 @@ impl Domain {
     pub const fn separator(&self) -> B256 {
         self.separator
     }
+
+    /// Whether the escrow is a channel reserve of TIP-1034, and no contract with the draft's interface.
+    pub const fn is_reserve(&self) -> bool {
+        self.is_reserve
+    }
+
+    /// The EIP-712 type of the vouchers that are signed under it.
+    pub const fn voucher_type(&self) -> B256 {
+        if self.is_reserve {
+            RESERVE_VOUCHER_TYPE_HASH
+        } else {
+            VOUCHER_TYPE_HASH
+        }
+    }
+}
+
+/// What the id of a channel in the reserve binds besides (TIP-1034, ChannelDescriptor). The reserve does not keep it:
+/// whoever calls says it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReserveTerms {
+    /// Who may settle and close beside the payee; zero for nobody.
+    pub operator: Address,
+    /// The payer's salt.
+    pub salt: B256,
+    /// keccak256 of what was signed to open it, and of who signed: no id comes twice.
+    pub expiring_nonce_hash: B256,
 }
 
 /// What the parties agreed on when the channel was opened; fixed for its whole life.
@@ -65,6 +100,9 @@ pub struct Terms {
     pub token: Address,
     /// Who signs vouchers; the zero address stands for the payer, as on-chain.
     pub authorized_signer: Address,
+    /// What a channel of the reserve binds besides; `None` where a contract is the escrow.
+    #[serde(default)]
+    pub reserve: Option<ReserveTerms>,
 }
 
 impl Terms {
@@ -77,17 +115,26 @@ impl Terms {
         }
     }
 
-    /// The id the escrow gives these terms with this salt (draft-evm-session-00, Channel State):
-    /// keccak256(abi.encode(payer, payee, token, salt, authorizedSigner, escrow, chainId)).
+    /// The id that a contract gives these terms with this salt (draft-evm-session-00, Channel State):
+    /// keccak256(abi.encode(payer, payee, token, salt, authorizedSigner, escrow, chainId)). The reserve's ids bind its
+    /// own terms, salt included (TIP-1034): keccak256(abi.encode(payer, payee, operator, token, salt, authorizedSigner,
+    /// expiringNonceHash, escrow, chainId)).
     pub fn channel_id(&self, salt: B256, domain: &Domain) -> ChannelId {
-        let mut encoded = [0u8; 224];
-        encoded[12..32].copy_from_slice(self.payer.as_slice());
-        encoded[44..64].copy_from_slice(self.payee.as_slice());
-        encoded[76..96].copy_from_slice(self.token.as_slice());
-        encoded[96..128].copy_from_slice(salt.as_slice());
-        encoded[140..160].copy_from_slice(self.authorized_signer.as_slice());
-        encoded[172..192].copy_from_slice(domain.escrow().as_slice());
-        encoded[192..].copy_from_slice(&U256::from(domain.chain_id()).to_be_bytes::<32>());
+        let (escrow, chain) = (domain.escrow().into_word(), U256::from(domain.chain_id()).into());
+        let [payer, payee, token, signer] =
+            [self.payer, self.payee, self.token, self.authorized_signer].map(|address| address.into_word());
+        let encoded = match &self.reserve {
+            None => [payer, payee, token, salt, signer, escrow, chain].concat(),
+            Some(ReserveTerms {
+                operator,
+                salt,
+                expiring_nonce_hash,
+            }) => {
+                let operator = operator.into_word();
+                let hash = *expiring_nonce_hash;
+                [payer, payee, operator, token, *salt, signer, hash, escrow, chain].concat()
+            }
+        };
         ChannelId(keccak256(encoded))
     }
 }

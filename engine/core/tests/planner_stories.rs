@@ -3,10 +3,14 @@
 
 mod support;
 
+use alloy_primitives::{Address, B256};
 use support::story::{NOW, Story, state};
 use weir_core::planner::{Plan, Policy, Why, plan};
 use weir_core::step::Body;
-use weir_core::{Amount, ChainState, Cumulative, Input, Refusal, UnixSeconds};
+use weir_core::{
+    Amount, Capture, ChainState, Channel, Cumulative, Input, Outcome, Refusal, ReserveTerms, Terms,
+    UnixSeconds,
+};
 
 const POLICY: Policy = Policy {
     value_max: Amount::new(50),
@@ -96,5 +100,87 @@ fn tx_1_a_channel_under_settlement_is_left_alone() {
         plans(&story, NOW.after(1_000_000)),
         [],
         "nothing is left to collect"
+    );
+}
+
+/// A channel of the reserve, whose `settle` takes a voucher whole: 20 were authorised and spent, then 80 and 15 more.
+fn reserved() -> Story {
+    let mut story = Story::of(state(100, 0), false);
+    let reserve = ReserveTerms {
+        operator: Address::ZERO,
+        salt: B256::ZERO,
+        expiring_nonce_hash: B256::repeat_byte(1),
+    };
+    let terms = Terms {
+        reserve: Some(reserve),
+        ..story.channel.terms().clone()
+    };
+    story.channel = Channel::adopt(story.channel.id(), terms, state(100, 0), false);
+    let Ok(Outcome::Reserved(first)) = story.pay(20, Some(20)) else {
+        unreachable!("not sold")
+    };
+    story.commit(first, 20, Body::Delivered).unwrap();
+    story.pay(80, None).unwrap();
+    let second = story.reserve(15);
+    story.commit(second, 15, Body::Delivered).unwrap();
+    story
+}
+
+#[test]
+fn threat_c8_the_reserve_is_settled_with_an_earned_voucher_and_closed_at_what_was_spent() {
+    let mut story = reserved();
+    let much_later = NOW.after(1_000_000);
+    let planned = plans(&story, much_later);
+    assert_eq!(
+        (planned[0].target, planned[0].closes),
+        (Cumulative::new(20), false)
+    );
+    assert_eq!(planned[0].pays, Amount::new(20));
+    for target in [19, 21, 35, 80] {
+        let refused = story.capture(target, false);
+        assert!(
+            matches!(refused, Err(Refusal::NotCollectible { .. })),
+            "{target}: {refused:?}"
+        );
+    }
+    story.capture(20, false).unwrap();
+    let voucher_for = |story: &Story, target, closes| {
+        let target = Cumulative::new(target);
+        let voucher = story.channel.voucher_for(&Capture { target, closes });
+        voucher.map(|voucher| voucher.cumulative().base_units())
+    };
+    assert_eq!(voucher_for(&story, 20, false), Some(20));
+    story.observe(state(100, 20), state(100, 20));
+    // The rest waits for a voucher that is earned whole, or for the end.
+    assert_eq!(plans(&story, much_later), []);
+    let leaving = ChainState {
+        close_requested_at: Some(NOW),
+        ..state(100, 20)
+    };
+    story.observe(leaving, state(100, 20));
+    let planned = plans(&story, NOW);
+    assert_eq!((planned[0].why, planned[0].closes), (Why::Deadline, true));
+    assert_eq!(
+        (planned[0].target, planned[0].pays),
+        (Cumulative::new(35), Amount::new(15))
+    );
+    assert_eq!(voucher_for(&story, 35, true), Some(80));
+    story.capture(35, true).unwrap();
+}
+
+#[test]
+fn what_is_earned_whole_is_settled_before_the_payer_leaves_and_the_channel_stays_open() {
+    let mut story = reserved();
+    let third = story.reserve(45);
+    story.commit(third, 45, Body::Delivered).unwrap();
+    let leaving = ChainState {
+        close_requested_at: Some(NOW),
+        ..state(100, 0)
+    };
+    story.observe(leaving, state(100, 0));
+    let planned = plans(&story, NOW);
+    assert_eq!(
+        (planned[0].target, planned[0].closes),
+        (Cumulative::new(80), false)
     );
 }

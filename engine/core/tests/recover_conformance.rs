@@ -65,6 +65,7 @@ impl Vector {
             payee: self.payee,
             token: self.token,
             authorized_signer: self.authorized_signer,
+            reserve: None,
         }
     }
 

@@ -135,6 +135,7 @@ fn threat_v2_only_a_channel_of_these_terms_may_pay() {
         payee: request.recipient,
         token: request.currency,
         authorized_signer: Address::ZERO,
+        reserve: None,
     };
     assert!(request.fits(&terms, escrow, chain));
     assert!(!request.fits(

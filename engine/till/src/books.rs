@@ -1,5 +1,6 @@
 //! How channels and used credentials are written down.
 
+use alloy_primitives::{Address, B256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::ControlFlow;
@@ -66,11 +67,26 @@ fn read_all_as<T>(
 
 /// Version of the channel record.
 ///
-/// Version 1 ended before `accounted`, `closed_by` and `over`.
-pub const CHANNEL_RECORD_VERSION: u8 = 2;
+/// Version 1 ended before `accounted`, `closed_by` and `over`. Version 2 knew of no terms of the reserve.
+pub const CHANNEL_RECORD_VERSION: u8 = 3;
 
 /// Zero, none and no, as version 2 spells them after what version 1 kept.
 const CHANNEL_SINCE_VERSION_2: [u8; 3] = [0; 3];
+
+/// None, as version 3 spells it behind the four addresses of the terms.
+const RESERVE_SINCE_VERSION_3: [u8; 1] = [0];
+
+/// A body of version 2 as version 3 spells it. What stands before the gap has one length: an id and four addresses.
+fn of_a_contract(body: &[u8]) -> Result<Vec<u8>, RecordFault> {
+    let fixed = (ChannelId(B256::ZERO), [Address::ZERO; 4]);
+    let length = codec::encode(CHANNEL_RECORD_VERSION, &fixed)?.len() - 1;
+    let (before, after) = body
+        .split_at_checked(length)
+        .ok_or_else(|| RecordFault::Corrupt {
+            why: "it ends before its terms do".to_owned(),
+        })?;
+    Ok([before, &RESERVE_SINCE_VERSION_3, after].concat())
+}
 
 /// The row that holds a channel.
 pub fn channel_row(channel: &Channel) -> Result<Row, BooksFault> {
@@ -86,8 +102,9 @@ pub fn channel_row(channel: &Channel) -> Result<Row, BooksFault> {
 pub fn read_channels(journal: &dyn Journal) -> Result<Vec<Channel>, BooksFault> {
     let records = read_all_as(journal, Table::Channels, |value| {
         codec::decode_any(CHANNEL_RECORD_VERSION, value, |version, body| match version {
-            1 => codec::body::<Channel>(&[body, &CHANNEL_SINCE_VERSION_2].concat())
+            1 => codec::body::<Channel>(&of_a_contract(&[body, &CHANNEL_SINCE_VERSION_2].concat())?)
                 .map(Channel::with_settlements_accounted),
+            2 => codec::body(&of_a_contract(body)?),
             _ => codec::body(body),
         })
     })?;
@@ -153,18 +170,18 @@ pub fn read_used(journal: &dyn Journal) -> Result<Vec<UsedCredential>, BooksFaul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_primitives::{Address, B256};
-    use weir_core::{ChainState, Cumulative, Terms};
+    use weir_core::{ChainState, Cumulative, ReserveTerms, Terms};
     use weir_store::Birth;
     use weir_store::memory::{self, Image};
 
-    #[tokio::test]
-    async fn a_channel_of_version_1_is_read_and_its_settlements_count_as_decided() {
+    /// The deposit of a payer, as books of any age hold it.
+    fn channel(reserve: Option<ReserveTerms>) -> Channel {
         let terms = Terms {
             payer: Address::repeat_byte(1),
             payee: Address::repeat_byte(2),
             token: Address::repeat_byte(3),
             authorized_signer: Address::ZERO,
+            reserve,
         };
         let state = ChainState {
             deposit: Cumulative::new(100),
@@ -172,16 +189,66 @@ mod tests {
             close_requested_at: None,
             finalized: false,
         };
-        let channel = Channel::adopt(ChannelId(B256::repeat_byte(4)), terms, state, false);
-        let mut old = codec::encode(1, &channel).unwrap();
-        old.truncate(old.len() - CHANNEL_SINCE_VERSION_2.len());
+        Channel::adopt(ChannelId(B256::repeat_byte(4)), terms, state, false)
+    }
+
+    /// What is read of a channel whose record has these bytes.
+    async fn reread(channel: &Channel, record: Vec<u8>) -> Result<Vec<Channel>, BooksFault> {
         let birth = Birth {
             unix_seconds: 1,
             id: [7; 16],
         };
         let journal = memory::open(&Image::default(), birth).unwrap();
-        let row = Row::put(Table::Channels, channel.id().as_bytes().to_vec(), old);
+        let row = Row::put(Table::Channels, channel.id().as_bytes().to_vec(), record);
         journal.submit(vec![row]).unwrap().await.unwrap();
-        assert_eq!(read_channels(&*journal).unwrap(), [channel]);
+        read_channels(&*journal)
+    }
+
+    /// A record of before there were terms of the reserve. The place of their none is found apart from the code that
+    /// puts it back: it is the only byte by which a channel with and without them differ first.
+    fn of_version(version: u8, channel: &Channel) -> Vec<u8> {
+        let with = self::channel(Some(ReserveTerms {
+            operator: Address::ZERO,
+            salt: B256::ZERO,
+            expiring_nonce_hash: B256::ZERO,
+        }));
+        let mut record = codec::encode(version, channel).unwrap();
+        let other = codec::encode(version, &with).unwrap();
+        let gap = record.iter().zip(&other).position(|(a, b)| a != b).unwrap();
+        record.remove(gap);
+        record
+    }
+
+    #[tokio::test]
+    async fn a_channel_of_version_1_is_read_and_its_settlements_count_as_decided() {
+        let channel = channel(None);
+        let mut old = of_version(1, &channel);
+        old.truncate(old.len() - CHANNEL_SINCE_VERSION_2.len());
+        assert_eq!(reread(&channel, old).await.unwrap(), [channel]);
+    }
+
+    #[tokio::test]
+    async fn a_channel_of_version_2_is_a_contracts() {
+        let channel = channel(None);
+        let old = of_version(2, &channel);
+        assert_eq!(
+            reread(&channel, old.clone()).await.unwrap(),
+            std::slice::from_ref(&channel)
+        );
+        for cut in [old.len() - 1, 40, 1] {
+            let torn = reread(&channel, old[..cut].to_vec()).await;
+            assert!(torn.is_err(), "cut to {cut} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_channel_of_the_reserve_keeps_what_its_id_binds() {
+        let channel = channel(Some(ReserveTerms {
+            operator: Address::repeat_byte(5),
+            salt: B256::repeat_byte(6),
+            expiring_nonce_hash: B256::repeat_byte(7),
+        }));
+        let row = codec::encode(CHANNEL_RECORD_VERSION, &channel).unwrap();
+        assert_eq!(reread(&channel, row).await.unwrap(), [channel]);
     }
 }

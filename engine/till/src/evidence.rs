@@ -4,6 +4,7 @@ use crate::settlement::ChainTrouble;
 use crate::shard::Adoption;
 use async_trait::async_trait;
 use weir_chain::ForeignTransaction;
+use weir_core::Cumulative;
 use weir_protocol::rails;
 
 /// What a look at the chain showed.
@@ -11,8 +12,10 @@ use weir_protocol::rails;
 pub struct Sight {
     /// The facts for the rail's judgement.
     pub seen: rails::Seen,
-    /// The channel's state now, when the transaction touched one: adopt it once the rail has judged.
+    /// The channel that the transaction opened, as it is now: adopt it once the rail has judged.
     pub adoption: Option<Adoption>,
+    /// The deposit that the transaction raised a channel to.
+    pub raised_to: Option<Cumulative>,
     /// The transaction that was read and is still to be sent.
     pub unsent: Option<ForeignTransaction>,
 }
@@ -26,6 +29,7 @@ impl Sight {
         Self {
             seen,
             adoption: None,
+            raised_to: None,
             unsent: None,
         }
     }

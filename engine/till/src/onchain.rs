@@ -2,10 +2,12 @@
 
 use crate::evidence::{Evidence, Sight};
 use crate::facts::Birth;
-use crate::settlement::{Batch, BatchRow, ChainTrouble, Envelope, Landing, Settlement, Skipped};
+use crate::settlement::{
+    BATCH_ROWS_MAX, Batch, BatchRow, ChainTrouble, Envelope, Landing, Settlement, Skipped,
+};
 use crate::shard::Adoption;
 use crate::submissions::{Relay, Sent, Whereabouts};
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, Bytes};
 use async_trait::async_trait;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,7 +15,7 @@ use weir_chain::{
     Broadcast, Call, ChainFault, Escrow, EscrowCalls, EvidenceFault, ForeignDeed, ForeignRefusal,
     ForeignTransaction, Landed, Outcome, RowEffect, SendFault, Sender, Transfer, Verdict,
 };
-use weir_core::{Amount, ChainState, ChannelId, Terms};
+use weir_core::{Amount, ChannelId};
 use weir_protocol::charge::judge::Lands;
 use weir_protocol::charge::{PaymentSeen, TransferSeen};
 use weir_protocol::rails;
@@ -56,12 +58,21 @@ impl OnChain {
         }
     }
 
-    fn call(&self, batch: &Batch) -> Call {
-        if batch.closes {
-            self.calls.close_many(batch.token, &batch.rows)
-        } else {
-            self.calls.settle_many(batch.token, &batch.rows)
+    /// The reserve takes one channel per call, and is told its terms with it.
+    fn call(&self, batch: &Batch) -> Result<Call, ChainTrouble> {
+        if !self.escrow.domain().is_reserve() {
+            return Ok(if batch.closes {
+                self.calls.close_many(batch.token, &batch.rows)
+            } else {
+                self.calls.settle_many(batch.token, &batch.rows)
+            });
         }
+        let call = match (batch.terms.as_slice(), batch.rows.as_slice()) {
+            ([terms], [row]) if batch.closes => self.calls.close_reserved(terms, row),
+            ([terms], [row]) => self.calls.settle_reserved(terms, row),
+            _ => None,
+        };
+        call.ok_or_else(|| ChainTrouble("the reserve settles one channel of its own at a time".to_owned()))
     }
 
     fn land(&self, batch: &Batch, landed: &Landed) -> Landing {
@@ -98,14 +109,41 @@ impl OnChain {
     }
 }
 
+/// A call of one row answers nothing: it takes effect or reverts.
+fn doomed_alone(batch: &Batch, simulated: Result<Bytes, SendFault>) -> Result<Vec<Skipped>, ChainTrouble> {
+    match simulated {
+        Ok(_) => Ok(Vec::new()),
+        Err(SendFault::WouldRevert(revert)) => {
+            let skipped = |row: &BatchRow| Skipped {
+                channel: row.channel,
+                reason: format!("the reserve says: {revert}"),
+            };
+            Ok(batch.rows.iter().map(skipped).collect())
+        }
+        Err(fault) => Err(fault.into()),
+    }
+}
+
 fn describe(verdict: Verdict) -> String {
     format!("the escrow says: {verdict:?}")
 }
 
 #[async_trait]
 impl Settlement for OnChain {
+    fn rows_max(&self) -> usize {
+        if self.escrow.domain().is_reserve() {
+            1
+        } else {
+            BATCH_ROWS_MAX
+        }
+    }
+
     async fn simulate(&self, batch: &Batch) -> Result<Vec<Skipped>, ChainTrouble> {
-        let output = self.sender.simulate(&self.call(batch)).await?;
+        let simulated = self.sender.simulate(&self.call(batch)?).await;
+        if self.escrow.domain().is_reserve() {
+            return doomed_alone(batch, simulated);
+        }
+        let output = simulated?;
         let forecast = EscrowCalls::read_forecast(&output)
             .filter(|forecast| forecast.verdicts.len() == batch.rows.len())
             .ok_or_else(|| ChainTrouble("the escrow's answer to a batch cannot be read".to_owned()))?;
@@ -120,7 +158,7 @@ impl Settlement for OnChain {
     }
 
     async fn sign(&self, batch: &Batch) -> Result<Envelope, ChainTrouble> {
-        let quote = self.sender.quote(&self.call(batch)).await?;
+        let quote = self.sender.quote(&self.call(batch)?).await?;
         let nonce = self.sender.next_nonce().await?;
         let envelope = self.sender.prepare(&quote, &nonce).await?;
         // Should the books refuse the envelope, the settler stops for good: the nonce is not wanted by another.
@@ -175,14 +213,6 @@ impl Settlement for OnChain {
     }
 }
 
-/// What the chain shows of one channel after a transaction.
-struct After {
-    id: ChannelId,
-    terms: Terms,
-    state: ChainState,
-    opened_in: Option<u64>,
-}
-
 impl OnChain {
     async fn is_final(&self, block: u64) -> Result<bool, ChainFault> {
         if self.finality_blocks == 0 {
@@ -190,16 +220,6 @@ impl OnChain {
         }
         let head = self.escrow.rpc().head().await?;
         Ok(head.number >= block.saturating_add(self.finality_blocks))
-    }
-
-    fn adoption(&self, after: After) -> Adoption {
-        Adoption {
-            id: after.id,
-            terms: after.terms,
-            seen: after.state,
-            last_final: after.state,
-            drain_only: after.opened_in.is_some_and(|block| block < self.birth.block()),
-        }
     }
 
     async fn look_for_open(&self, transaction: B256, id: ChannelId) -> Result<Sight, EvidenceFault> {
@@ -210,19 +230,19 @@ impl OnChain {
         let seen = rails::Seen::Open(rails::OpenSeen {
             chain_id: self.escrow.domain().chain_id(),
             escrow: self.escrow.address(),
-            terms: found.terms.clone(),
+            terms: found.opened.terms.clone(),
             salt: found.opened.salt,
             deposit: Amount::new(found.opened.deposit.base_units()),
         });
-        let (terms, state) = (found.terms, found.state);
-        let after = After {
+        let adoption = Adoption {
             id,
-            terms,
-            state,
-            opened_in: Some(found.block.number),
+            terms: found.opened.terms,
+            seen: found.state,
+            last_final: found.state,
+            drain_only: found.block.number < self.birth.block(),
         };
         Ok(Sight {
-            adoption: Some(self.adoption(after)),
+            adoption: Some(adoption),
             ..Sight::of(seen)
         })
     }
@@ -232,7 +252,7 @@ impl OnChain {
         let escrow = self.escrow.address();
         let transaction = ForeignTransaction::decode(raw)?;
         let chain_id = transaction.chain_id;
-        let seen = match transaction.deed(escrow, self.token)? {
+        let seen = match transaction.deed(self.escrow.domain(), self.token)? {
             ForeignDeed::Open(open) => rails::Seen::Open(rails::OpenSeen {
                 chain_id,
                 escrow,
@@ -287,18 +307,8 @@ impl OnChain {
             channel: id,
             additional: found.added,
         });
-        let state = ChainState {
-            deposit: found.deposit,
-            ..found.state
-        };
-        let after = After {
-            id,
-            terms: found.terms,
-            state,
-            opened_in: None,
-        };
         Ok(Sight {
-            adoption: Some(self.adoption(after)),
+            raised_to: Some(found.deposit),
             ..Sight::of(seen)
         })
     }
@@ -354,10 +364,10 @@ impl Relay for OnChain {
     async fn look_for(&self, transaction: B256, channel: ChannelId) -> Result<Whereabouts, ChainTrouble> {
         let rpc = self.escrow.rpc();
         let head = rpc.head().await?;
-        let found = self.escrow.channel_at(channel, head.hash).await?;
+        let channel_exists = self.escrow.holds_at(channel, head.hash).await?;
         Ok(Whereabouts {
             is_known: rpc.outcome(transaction).await? != Outcome::NotSeen,
-            channel_exists: found.is_some(),
+            channel_exists,
             head: head.timestamp,
         })
     }

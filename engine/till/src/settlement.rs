@@ -3,9 +3,13 @@
 use alloy_primitives::Address;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
 pub use weir_chain::{Envelope, SettleRow as BatchRow};
-use weir_core::ChannelId;
+use weir_core::{ChannelId, Terms};
+
+/// Rows in one transaction: its envelope must fit one record of the books, and its gas a block by far.
+pub const BATCH_ROWS_MAX: usize = 64;
 
 /// One transaction's worth of settlements or closes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +20,22 @@ pub struct Batch {
     pub closes: bool,
     /// The channels.
     pub rows: Vec<BatchRow>,
+    /// What each of them binds, for escrows that are told so with every call. What is on record is signed, and needs
+    /// it no more.
+    #[serde(skip)]
+    pub terms: Vec<Arc<Terms>>,
+}
+
+impl Batch {
+    /// Takes a channel out.
+    pub fn remove(&mut self, channel: ChannelId) {
+        while let Some(at) = self.rows.iter().position(|row| row.channel == channel) {
+            self.rows.remove(at);
+            if at < self.terms.len() {
+                self.terms.remove(at);
+            }
+        }
+    }
 }
 
 /// A row that did not take effect, with the contract's reason in words.
@@ -51,6 +71,11 @@ pub struct ChainTrouble(pub String);
 /// Puts batches on a chain.
 #[async_trait]
 pub trait Settlement: Send + Sync + 'static {
+    /// Most channels that one transaction may settle.
+    fn rows_max(&self) -> usize {
+        BATCH_ROWS_MAX
+    }
+
     /// Tries a batch against the newest state without sending it; tells the rows that would not take effect.
     async fn simulate(&self, batch: &Batch) -> Result<Vec<Skipped>, ChainTrouble>;
 

@@ -107,6 +107,7 @@ fn transaction(seed: u8) -> ForeignTransaction {
     ForeignTransaction {
         hash: B256::repeat_byte(seed),
         sender: Address::repeat_byte(1),
+        expiring_nonce_hash: B256::repeat_byte(seed),
         chain_id: 1,
         max_fee_per_gas: 1,
         max_priority_fee_per_gas: 1,

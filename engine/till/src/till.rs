@@ -14,9 +14,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use weir_core::recover::default_backend;
 use weir_core::step::Body;
+use weir_core::voucher::prove_close_authorization;
 use weir_core::{
-    Amount, Channel, ChannelId, Claimed, Cumulative, Domain, Input, Outcome, Proven, Refusal, Terms, Voucher,
-    step,
+    Amount, Channel, ChannelId, Claimed, Cumulative, Domain, Input, Outcome, Proven, Refusal, Signature,
+    Terms, Voucher, step,
 };
 use weir_store::{Durable, Health, Journal, StoreFault};
 
@@ -189,6 +190,15 @@ impl Till {
     /// The proof's own.
     pub fn prove_of(&self, terms: &Terms, voucher: Voucher<Claimed>) -> Result<Voucher<Proven>, Refusal> {
         voucher.prove(terms.signer(), self.domain(), &default_backend())
+    }
+
+    /// Proves that the payer wants its channel closed at this voucher's total, where it says so apart.
+    ///
+    /// # Errors
+    /// [`Refusal::ChannelNotFound`], or the proof's own.
+    pub fn prove_close(&self, voucher: &Voucher<Claimed>, wish: &Signature) -> Result<(), Refusal> {
+        let terms = self.terms(voucher.channel()).ok_or(Refusal::ChannelNotFound)?;
+        prove_close_authorization(voucher, wish, &terms, (self.domain(), &default_backend()))
     }
 
     /// Takes a voucher and reserves what it buys. The voucher is proven first, always (threat V1).

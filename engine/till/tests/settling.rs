@@ -71,6 +71,7 @@ async fn attempts_that_ended_long_ago_are_forgotten() {
             token: Payer::new(1).terms.token,
             closes: false,
             rows: Vec::new(),
+            terms: Vec::new(),
         };
         let envelope = weir_till::settlement::Settlement::sign(&script, &batch)
             .await

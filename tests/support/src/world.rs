@@ -81,6 +81,7 @@ impl World {
             payee: self.payee.address(),
             token: self.token,
             authorized_signer: Address::ZERO,
+            reserve: None,
         }
     }
 

@@ -5,6 +5,7 @@ use super::track::{Followed, Reading, Row, Track};
 use crate::bindings::IChannelEscrow::IChannelEscrowEvents as Event;
 use crate::escrow::{Escrow, OpenedChannel, read_opened};
 use crate::fault::ChainFault;
+use crate::reserve::{self, ClosedChannel, read_closed};
 use crate::rpc::{BlockRef, Header};
 use alloy::primitives::Address;
 use alloy::rpc::types::Log;
@@ -53,6 +54,7 @@ struct Look<'a> {
 struct Found {
     blocks: Vec<Followed>,
     opened: Vec<OpenedChannel>,
+    closed: Vec<ClosedChannel>,
     touched: BTreeSet<ChannelId>,
 }
 
@@ -107,7 +109,8 @@ impl Look<'_> {
                 !self.is_canonical(block, &headers).await?,
             ),
         };
-        if reorged {
+        // What ended in the reserve is known from its event alone, also when that was told of before.
+        if reorged || self.escrow.domain().is_reserve() {
             from = from.saturating_sub(remembers);
         }
         let mut found = self.logs_of(&headers, from).await?;
@@ -115,6 +118,9 @@ impl Look<'_> {
             let old = self.escrow.opened_to(self.payee, from, first - 1).await?;
             found.touched.extend(old.iter().map(|opened| opened.id));
             found.opened.splice(0..0, old);
+            let ended = self.escrow.closed_to(self.payee, from, first - 1).await?;
+            found.touched.extend(ended.iter().map(|closed| closed.id));
+            found.closed.splice(0..0, ended);
         }
         let mut ids = self.track.all();
         ids.extend(&found.touched);
@@ -179,6 +185,7 @@ impl Look<'_> {
                     };
                     touched.push(id);
                     found.opened.extend(read_opened(self.escrow.address(), &log));
+                    found.closed.extend(read_closed(self.escrow.address(), &log));
                 }
             }
             found.touched.extend(&touched);
@@ -206,11 +213,11 @@ impl Look<'_> {
         (head, last_final): (BlockRef, BlockRef),
     ) -> Result<Option<Reading>, ChainFault> {
         let ids: Vec<ChannelId> = ids.into_iter().collect();
-        let seen = self.escrow.channels_at(&ids, head.hash).await?;
+        let seen = self.escrow.held_at(&ids, head.hash).await?;
         let finals = if last_final.hash == head.hash {
             seen.clone()
         } else {
-            self.escrow.channels_at(&ids, last_final.hash).await?
+            self.escrow.held_at(&ids, last_final.hash).await?
         };
         let rows = ids.into_iter().zip(seen.into_iter().zip(finals));
         let rows = rows.map(|(id, (seen, last_final))| Row { id, seen, last_final });
@@ -221,6 +228,7 @@ impl Look<'_> {
             head,
             last_final,
             opened: found.opened,
+            closed: found.closed,
             rows: rows.collect(),
         }))
     }
@@ -228,7 +236,12 @@ impl Look<'_> {
 
 /// The payee's channel whose state a log tells a change of.
 fn touches(log: &Log, payee: Address) -> Option<ChannelId> {
-    let (id, paid) = match Event::decode_log(&log.inner).ok()?.data {
+    let (id, paid) = contract_touches(log).or_else(|| reserve::touches(log))?;
+    (paid == payee).then_some(id)
+}
+
+fn contract_touches(log: &Log) -> Option<(ChannelId, Address)> {
+    let (id, payee) = match Event::decode_log(&log.inner).ok()?.data {
         Event::ChannelOpened(event) => (event.channelId, event.payee),
         Event::Settled(event) => (event.channelId, event.payee),
         Event::RowSettled(event) => (event.channelId, event.payee),
@@ -239,5 +252,5 @@ fn touches(log: &Log, payee: Address) -> Option<ChannelId> {
         Event::ChannelExpired(event) => (event.channelId, event.payee),
         _ => return None,
     };
-    (paid == payee).then_some(ChannelId(id))
+    Some((ChannelId(id), payee))
 }

@@ -1,7 +1,8 @@
 //! What the watcher remembers between two looks, and how it moves on. Pure: no node is asked here.
 
 use super::{Cursor, Observation, REORG_BLOCKS_REMEMBERED, Sighting, Tracked};
-use crate::escrow::OpenedChannel;
+use crate::escrow::{Held, OpenedChannel};
+use crate::reserve::ClosedChannel;
 use crate::rpc::BlockRef;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use weir_core::{ChainState, ChannelId, Cumulative, Terms};
@@ -25,8 +26,8 @@ pub(super) struct Followed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) id: ChannelId,
-    pub(super) seen: Option<(Terms, ChainState)>,
-    pub(super) last_final: Option<(Terms, ChainState)>,
+    pub(super) seen: Option<Held>,
+    pub(super) last_final: Option<Held>,
 }
 
 /// What one look at the chain read, before anything is believed.
@@ -40,6 +41,8 @@ pub(super) struct Reading {
     pub(super) head: BlockRef,
     pub(super) last_final: BlockRef,
     pub(super) opened: Vec<OpenedChannel>,
+    /// Ends that left no record.
+    pub(super) closed: Vec<ClosedChannel>,
     pub(super) rows: Vec<Row>,
 }
 
@@ -47,6 +50,7 @@ pub(super) struct Reading {
 struct Known {
     terms: Terms,
     opened_in: Option<u64>,
+    closed: Option<ClosedChannel>,
 }
 
 /// Facts that can still change although no block touches the channel: they are not final yet.
@@ -69,7 +73,13 @@ impl Track {
     pub(super) fn new(finality_blocks: u64, cursor: Cursor, tracked: Vec<Tracked>) -> Self {
         let known = tracked.into_iter().map(|tracked| {
             let Tracked { id, terms, opened_in } = tracked;
-            (id, Known { terms, opened_in })
+            let closed = None;
+            let known = Known {
+                terms,
+                opened_in,
+                closed,
+            };
+            (id, known)
         });
         Self {
             finality_blocks,
@@ -115,8 +125,11 @@ impl Track {
     pub(super) fn sighting(&self, reading: &Reading) -> Sighting {
         let mut observations = Vec::new();
         for row in &reading.rows {
-            let Some(terms) = self.terms_of(row) else { continue };
-            let states = states_of(row);
+            let Some(terms) = self.terms_of(row, reading) else {
+                continue;
+            };
+            let states = self.states_of(row, reading);
+            let states = (states.0.unwrap_or(NOTHING), states.1.unwrap_or(NOTHING));
             if self.unsettled.get(&row.id).and_then(|facts| facts.told) == Some(states) {
                 continue;
             }
@@ -138,29 +151,59 @@ impl Track {
         }
     }
 
-    fn terms_of(&self, row: &Row) -> Option<Terms> {
-        let read = row
-            .seen
-            .as_ref()
-            .or(row.last_final.as_ref())
-            .map(|(terms, _)| terms);
-        read.or_else(|| self.known.get(&row.id).map(|known| &known.terms))
+    /// The reserve holds no terms: they are those that its opening told.
+    fn terms_of(&self, row: &Row, reading: &Reading) -> Option<Terms> {
+        let held = [&row.seen, &row.last_final];
+        let read = held
+            .into_iter()
+            .find_map(|held| held.as_ref().and_then(|(terms, _)| terms.as_ref()));
+        let told = || {
+            let opened = reading.opened.iter().rfind(|opened| opened.id == row.id);
+            opened.map(|opened| &opened.terms)
+        };
+        read.or_else(told)
+            .or_else(|| self.known.get(&row.id).map(|known| &known.terms))
             .cloned()
+    }
+
+    /// An end that left no record, unless the block that told of it was given up.
+    fn end_of(&self, row: &Row, reading: &Reading) -> Option<ClosedChannel> {
+        let read = reading.closed.iter().rfind(|closed| closed.id == row.id).copied();
+        let known = || self.known.get(&row.id).and_then(|known| known.closed);
+        read.or_else(|| known().filter(|closed| closed.block_number < reading.replaces_from))
+    }
+
+    /// At the newest block and at the newest final one; where a record was deleted, what its end told.
+    fn states_of(&self, row: &Row, reading: &Reading) -> (Option<ChainState>, Option<ChainState>) {
+        let end = self.end_of(row, reading);
+        let state = |held: &Option<Held>, at: BlockRef| {
+            let held = held.as_ref().map(|(_, state)| *state);
+            let end = end.filter(|end| end.block_number <= at.number);
+            held.or(end.map(|end| end.state))
+        };
+        (
+            state(&row.seen, reading.head),
+            state(&row.last_final, reading.last_final),
+        )
     }
 
     /// Moves on: the sighting of this reading was taken.
     pub(super) fn advance(&mut self, reading: Reading) {
         let touched_now = self.touched_in(&reading);
         for row in &reading.rows {
-            let Some(terms) = self.terms_of(row) else { continue };
+            let Some(terms) = self.terms_of(row, &reading) else {
+                continue;
+            };
+            let (closed, states) = (self.end_of(row, &reading), self.states_of(row, &reading));
             let opened = reading.opened.iter().rfind(|opened| opened.id == row.id);
             let known = self.known.entry(row.id).or_insert(Known {
                 terms,
                 opened_in: None,
+                closed: None,
             });
             known.opened_in = opened.map(|opened| opened.block_number).or(known.opened_in);
+            known.closed = closed;
 
-            let states = states_of(row);
             let before = self.unsettled.get(&row.id).map(|facts| facts.touched_in);
             let touched_in = touched_now
                 .get(&row.id)
@@ -168,13 +211,13 @@ impl Track {
                 .or(before)
                 .unwrap_or(reading.head.number);
             if touched_in > reading.last_final.number {
-                let told = Some(states);
+                let told = Some((states.0.unwrap_or(NOTHING), states.1.unwrap_or(NOTHING)));
                 self.unsettled.insert(row.id, Unsettled { touched_in, told });
                 continue;
             }
             self.unsettled.remove(&row.id);
             // What is final and over, or never was, needs no watching.
-            if states.1.finalized || row.last_final.is_none() {
+            if states.1.is_none_or(|state| state.finalized) {
                 self.known.remove(&row.id);
             }
         }
@@ -208,7 +251,6 @@ impl Track {
     }
 }
 
-fn states_of(row: &Row) -> (ChainState, ChainState) {
-    let state = |read: &Option<(Terms, ChainState)>| read.as_ref().map_or(NOTHING, |(_, state)| *state);
-    (state(&row.seen), state(&row.last_final))
-}
+#[cfg(test)]
+#[path = "track_tests.rs"]
+mod tests;

@@ -14,7 +14,7 @@ async fn an_open_is_proven_by_its_event_and_its_state() {
     let (id, landed) = world.open(1).await;
     let transaction = landed.logs[0].transaction_hash.unwrap();
     let evidence = world.escrow.opened_by(transaction, id).await.unwrap();
-    assert_eq!(evidence.terms, world.terms());
+    assert_eq!(evidence.opened.terms, world.terms());
     assert_eq!(evidence.opened.terms, world.terms());
     assert_eq!(evidence.opened.salt, B256::repeat_byte(1));
     assert_eq!(

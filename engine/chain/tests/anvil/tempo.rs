@@ -104,7 +104,7 @@ async fn threat_t6_a_payers_open_is_tried_and_sent_and_sending_it_again_is_harml
     let raw = signed(&opening(at, DEPOSIT));
     let transaction = ForeignTransaction::decode(&raw).unwrap();
     assert_eq!(transaction.sender, key.address());
-    let Ok(ForeignDeed::Open(open)) = transaction.deed(at, TOKEN) else {
+    let Ok(ForeignDeed::Open(open)) = transaction.deed(escrow.domain(), TOKEN) else {
         panic!("not an open")
     };
     let channel = open.terms.channel_id(open.salt, escrow.domain());
@@ -120,7 +120,7 @@ async fn threat_t6_a_payers_open_is_tried_and_sent_and_sending_it_again_is_harml
         Outcome::Landed(landed) if landed.success
     ));
     let evidence = escrow.opened_by(transaction.hash, channel).await.unwrap();
-    assert_eq!(evidence.terms, open.terms);
+    assert_eq!(evidence.opened.terms, open.terms);
     assert_eq!(evidence.state.deposit.base_units(), DEPOSIT);
 
     // Whatever the node says of the repetition, the transaction is known, and the channel is open once.

@@ -61,6 +61,7 @@ async fn ids_and_digests_are_those_of_the_contract() {
             payee: someone(input, 1),
             token: someone(input, 2),
             authorized_signer: someone(input, 3),
+            reserve: None,
         };
         let salt = word(input, 4);
         let call = computeChannelIdCall {

@@ -48,7 +48,12 @@ pub(super) fn begin_capture(
     let settled = channel.chain.settled;
     let pays = capture.target > settled;
     let closes_without_paying = capture.closes && capture.target == settled;
-    if !(pays || closes_without_paying) || capture.target > channel.collectible().max(settled) {
+    let covered = match channel.terms.reserve {
+        // What leaves the channel open takes a voucher whole.
+        Some(_) if !capture.closes => capture.target == channel.settleable(),
+        _ => capture.target <= channel.collectible().max(settled),
+    };
+    if !(pays || closes_without_paying) || !covered {
         return Err(Refusal::NotCollectible {
             collectible: channel.collectible(),
         });

@@ -86,6 +86,7 @@ impl Mint {
             payee: Address::repeat_byte(0xa1),
             token: Address::repeat_byte(0x70),
             authorized_signer: Address::ZERO,
+            reserve: None,
         }
     }
 

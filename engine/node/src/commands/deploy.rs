@@ -15,7 +15,7 @@ use weir_chain::deploy::{DEPLOYMENT_PROXY, EscrowPlan, create};
 use weir_chain::escrow::CLOSE_GRACE_PERIOD_SECONDS;
 use weir_chain::{Escrow, Rpc, SendFault, Sender};
 use weir_core::Amount;
-use weir_core::terms::EVM_DOMAIN_NAME;
+use weir_core::terms::{EVM_DOMAIN_NAME, RESERVE_DOMAIN_NAME, TEMPO_RESERVE};
 
 /// The environment variable that holds the deployer's key when no file is named.
 pub const KEY_VARIABLE: &str = "WEIR_DEPLOYER_KEY";
@@ -291,6 +291,12 @@ impl Deploy {
     /// # Errors
     /// The key or the endpoint can't be used, or the deployment failed.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
+        if self.domain_name == RESERVE_DOMAIN_NAME {
+            return Err(Failure::Usage(format!(
+                "--domain-name {RESERVE_DOMAIN_NAME:?} is of the channel reserve that Tempo has of its own, and nothing is \
+                 deployed for it: set escrow = \"{TEMPO_RESERVE}\" in weir.toml"
+            )));
+        }
         let key = match &self.key_file {
             Some(file) => SecretKey::from_file(file),
             None => SecretKey::from_env(KEY_VARIABLE),

@@ -4,7 +4,7 @@ use super::Failure;
 use super::serve::Ended;
 use crate::dev::anvil::Network;
 use crate::dev::demo::{self, Summary};
-use crate::dev::devnet::{ANSWER_PRICE, Devnet, MAX_DEPOSIT, STORY_VOUCHER_STEP};
+use crate::dev::devnet::{ANSWER_PRICE, Devnet, MAX_DEPOSIT, Reserved, STORY_VOUCHER_STEP};
 use crate::keys::SecretKey;
 use crate::table::{Output, Table};
 use serde_json::json;
@@ -50,8 +50,8 @@ Examples:
 /// Starts a chain (anvil), deploys a test token and the escrow, starts a sample service and the daemon before it, and
 /// prints how to pay. Everything ends with Ctrl-C. With --demo, payers then open channels, pay for answers and for a
 /// stream token by token, top up and close, all at once, and every base unit is accounted for on the chain. With
-/// --chain tempo, the chain follows Tempo's rules, channels hold pathUSD, and payers are clients such as mppx's
-/// sessionLegacy.
+/// --chain tempo, the chain follows Tempo's rules, channels hold pathUSD, and payers are clients such as mppx. There a
+/// second daemon sells on channels of the reserve (TIP-1034), for which a contract of our own stands in.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Dev {
@@ -178,6 +178,11 @@ fn ready(devnet: &Devnet) -> serde_json::Value {
             ready["charge_url"] = devnet.charge_url().into();
         }
     }
+    if let Some(Reserved { daemon, .. }) = &devnet.reserved {
+        ready["session_v2_url"] = daemon.paid_url().into();
+        ready["sse_v2_url"] = daemon.story_url(STORY_TOKENS).into();
+        ready["operator_v2_url"] = daemon.operator.clone().into();
+    }
     ready
 }
 
@@ -197,9 +202,16 @@ fn invitation(devnet: &Devnet) -> String {
         Network::Evm => pay_with_weir(devnet, &program, &key),
         Network::Tempo => pay_with_mppx(devnet, &key),
     };
+    let reserve = devnet.reserved.as_ref().map_or_else(String::new, |reserved| {
+        format!(
+            "\nthe same is sold on channels of the chain's own reserve (tempo/session v2; `tempo.session.manager` in \
+             mppx, without\nan escrowContract), for which a contract of ours stands in:\n\n  {}\n",
+            reserved.daemon.paid_url()
+        )
+    });
     format!(
         "a devnet is up; Ctrl-C ends it\n\n  chain     {}  (id {})\n  escrow    {}\n  token     {}  ({token_name})\n  \
-         gateway   {}\n  operator  {}\n\n{how_to_pay}\nlook at what came in:\n\n  {program} channels --operator {}\n",
+         gateway   {}\n  operator  {}\n\n{how_to_pay}{reserve}\nlook at what came in:\n\n  {program} channels --operator {}\n",
         devnet.rpc_url(),
         devnet.deployed.chain_id,
         devnet.deployed.escrow,

@@ -4,7 +4,7 @@ use super::read::Section;
 use super::{Chain, Config, Cors, Operator, Origin, Server, Settle, Tls, limits, routes};
 use std::path::Path;
 use weir_core::Amount;
-use weir_core::terms::EVM_DOMAIN_NAME;
+use weir_core::terms::{EVM_DOMAIN_NAME, RESERVE_DOMAIN_NAME, TEMPO_RESERVE};
 use weir_protocol::charge::{ChargeRules, charge_rules};
 use weir_protocol::rails::{SESSION_RAILS, session_rail};
 
@@ -153,7 +153,13 @@ fn chain(mut section: Section<'_, '_>) -> Option<Chain> {
     let chain_id = section
         .has("chain_id")
         .then(|| section.number("chain_id", 0, 1..=i64::MAX as u64));
-    let domain_name = section.or("domain_name", EVM_DOMAIN_NAME.to_owned());
+    let reserved = escrow == Some(TEMPO_RESERVE);
+    let default_name = if reserved {
+        RESERVE_DOMAIN_NAME
+    } else {
+        EVM_DOMAIN_NAME
+    };
+    let domain_name = section.or("domain_name", default_name.to_owned());
     let payee_key_file = section.file("payee_key_file");
     let poll_ms = section.number("poll_ms", limits::POLL_MS, limits::POLL_MS_RANGE);
     let finality_blocks = section.number(
@@ -171,6 +177,12 @@ fn chain(mut section: Section<'_, '_>) -> Option<Chain> {
         section.refuse(
             "domain_name",
             format_args!("is of no escrow that is served; served: {}", served.join(", ")),
+        );
+    }
+    if reserved && domain_name != RESERVE_DOMAIN_NAME {
+        section.refuse(
+            "domain_name",
+            format_args!("is not {RESERVE_DOMAIN_NAME:?}, under which the channel reserve at {TEMPO_RESERVE} signs; leave it out"),
         );
     }
     if poll_ms >= view_age_max_seconds * 1_000 {

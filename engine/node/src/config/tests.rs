@@ -260,3 +260,21 @@ fn keys_that_take_a_restart_are_named_when_they_change() {
         ["server.behind_tls_proxy", "server.listen"]
     );
 }
+
+#[test]
+fn the_chains_own_reserve_is_known_by_its_address_and_signs_under_its_own_name() {
+    let contract = "escrow = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\"";
+    let at_the_reserve = |more: &str| {
+        let reserve = "escrow = \"0x4d50500000000000000000000000000000000000\"";
+        parse(&GOOD.replace(contract, &format!("{reserve}\n{more}")))
+    };
+    for more in ["", "domain_name = \"TIP20 Channel Reserve\""] {
+        assert_eq!(
+            at_the_reserve(more).unwrap().chain.domain_name,
+            "TIP20 Channel Reserve"
+        );
+    }
+    let errors = at_the_reserve("domain_name = \"Tempo Stream Channel\"").unwrap_err();
+    assert_eq!(errors.0[0].key, "chain.domain_name");
+    assert!(errors.0[0].reason.contains("leave it out"), "{errors}");
+}

@@ -4,6 +4,7 @@ use crate::commands::Failure;
 use crate::commands::deploy::{Deployed, Order, TokenCap, deploy};
 use crate::dev::accounts::account;
 use crate::dev::anvil::{Anvil, Network, Options};
+use crate::dev::reserve::{self, Scribe};
 use crate::dev::upstream::Upstream;
 use crate::keys::SecretKey;
 use crate::logging;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use weir_chain::deploy::{deploy_dev_token, mint};
 use weir_chain::{Rpc, Sender};
 use weir_core::Amount;
+use weir_core::terms::TEMPO_RESERVE;
 
 /// pathUSD, a token of every Tempo chain (6 decimals); anvil funds all its accounts with it.
 pub const PATH_USD: Address = address!("20c0000000000000000000000000000000000000");
@@ -62,9 +64,18 @@ pub struct Devnet {
     pub daemon: Daemon,
     /// Its files.
     pub files: TempDir,
+    /// What is sold on channels of the reserve, where the chain's rules have one.
+    pub reserved: Option<Reserved>,
     rpc_url: String,
     _upstream: Upstream,
     _chain: Anvil,
+}
+
+/// A second daemon, which sells the same on channels of the reserve to a payee of its own.
+pub struct Reserved {
+    /// Where it answers.
+    pub daemon: Daemon,
+    _scribe: Scribe,
 }
 
 /// The daemon's process.
@@ -90,7 +101,7 @@ impl Devnet {
     pub async fn start(network: Network, payers: u32, vouchers_per_second: u32) -> Result<Self, Failure> {
         let options = Options {
             network,
-            accounts: FIRST_PAYER + payers,
+            accounts: FIRST_PAYER + payers + 1,
             ..Options::default()
         };
         let chain = Anvil::start(options).await.map_err(Failure::failed)?;
@@ -99,6 +110,8 @@ impl Devnet {
         let deployer = Sender::connect(rpc.clone(), key(DEPLOYER)?.signer().clone())
             .await
             .map_err(Failure::failed)?;
+        // The payee of the reserve's channels comes last: two daemons must not share an account's nonces.
+        let reserve_payee = key(FIRST_PAYER + payers)?;
         let payers: Vec<SecretKey> = (FIRST_PAYER..FIRST_PAYER + payers)
             .map(key)
             .collect::<Result<_, _>>()?;
@@ -120,18 +133,22 @@ impl Devnet {
             .tempdir()
             .map_err(Failure::failed)?;
         let payee = key(PAYEE)?;
-        payee
-            .save(&files.path().join(PAYEE_KEY_FILE))
-            .map_err(Failure::failed)?;
-        let places = (chain.url(), upstream.url());
-        let config = write_config(
+        let shop = Shop {
             network,
-            files.path(),
-            &deployed,
-            (places.0, &places.1),
+            upstream: upstream.url(),
             vouchers_per_second,
-        )?;
-        let daemon = Daemon::start(&config)?;
+        };
+        let daemon = shop.open(files.path(), &payee, &deployed.chain_section(chain.url()))?;
+        let reserved = match network {
+            Network::Evm => None,
+            Network::Tempo => {
+                reserve::install(chain.url(), token, &payers).await?;
+                Some(
+                    shop.open_at_the_reserve(&files, &reserve_payee, chain.url())
+                        .await?,
+                )
+            }
+        };
         Ok(Self {
             network,
             deployed,
@@ -140,6 +157,7 @@ impl Devnet {
             payers,
             daemon,
             files,
+            reserved,
             rpc_url: chain.url().to_owned(),
             _upstream: upstream,
             _chain: chain,
@@ -153,7 +171,7 @@ impl Devnet {
 
     /// Where a story of so many tokens is sold, token by token.
     pub fn story_url(&self, tokens: u64) -> String {
-        format!("{}/v1/story?tokens={tokens}", self.daemon.gateway)
+        self.daemon.story_url(tokens)
     }
 
     /// Where one answer is sold for one payment.
@@ -163,7 +181,7 @@ impl Devnet {
 
     /// Where one answer is sold.
     pub fn paid_url(&self) -> String {
-        format!("{}/v1/answer?q=why", self.daemon.gateway)
+        self.daemon.paid_url()
     }
 }
 
@@ -182,48 +200,92 @@ async fn mint_token(deployer: &Sender, payers: &[SecretKey]) -> Result<Address, 
     Ok(token)
 }
 
-fn write_config(
+/// What a daemon of the devnet sells.
+struct Shop {
     network: Network,
-    folder: &Path,
-    deployed: &Deployed,
-    (rpc_url, upstream): (&str, &str),
+    upstream: String,
     vouchers_per_second: u32,
-) -> Result<PathBuf, Failure> {
-    let key_file = folder.join(PAYEE_KEY_FILE);
-    let route = |method: &str, deposit: Amount| {
-        format!(
-            "[[route]]\npath = \"/v1/answer\"\nmethods = [\"{method}\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\n\
+}
+
+impl Shop {
+    /// Starts a daemon whose files are in `folder`, for this payee on this chain.
+    fn open(&self, folder: &Path, payee: &SecretKey, chain_section: &str) -> Result<Daemon, Failure> {
+        payee
+            .save(&folder.join(PAYEE_KEY_FILE))
+            .map_err(Failure::failed)?;
+        Daemon::start(&self.write_config(folder, chain_section)?)
+    }
+
+    /// Starts one that sells on channels of the reserve, on the chain at `url`.
+    async fn open_at_the_reserve(
+        &self,
+        files: &TempDir,
+        payee: &SecretKey,
+        url: &str,
+    ) -> Result<Reserved, Failure> {
+        let scribe = Scribe::before(url).await?;
+        let folder = files.path().join("reserve");
+        std::fs::create_dir(&folder).map_err(Failure::failed)?;
+        let section = format!(
+            "[chain]\nrpc_url = {:?}\nescrow = \"{TEMPO_RESERVE}\"\ntoken = \"{PATH_USD}\"\n",
+            scribe.url
+        );
+        Ok(Reserved {
+            daemon: self.open(&folder, payee, &section)?,
+            _scribe: scribe,
+        })
+    }
+
+    fn write_config(&self, folder: &Path, chain_section: &str) -> Result<PathBuf, Failure> {
+        let file = folder.join("weir.toml");
+        std::fs::write(&file, self.config(folder, chain_section)).map_err(Failure::failed)?;
+        Ok(file)
+    }
+
+    fn config(&self, folder: &Path, chain_section: &str) -> String {
+        let route = |method: &str, deposit: Amount| {
+            format!(
+                "[[route]]\npath = \"/v1/answer\"\nmethods = [\"{method}\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\n\
              suggested_deposit = \"{deposit}\"\n"
-        )
-    };
-    let least_step = match network {
-        Network::Evm => format!("min_voucher_delta = \"{STORY_VOUCHER_STEP}\"\n"),
-        // mppx's first voucher is of one unit, whatever the least step is.
-        Network::Tempo => String::new(),
-    };
-    let story = format!(
-        "[[route]]\npath = \"/v1/story\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"token\"\nmeter = \"event\"\n\
+            )
+        };
+        let least_step = match self.network {
+            Network::Evm => format!("min_voucher_delta = \"{STORY_VOUCHER_STEP}\"\n"),
+            // mppx's first voucher is of one unit, whatever the least step is.
+            Network::Tempo => String::new(),
+        };
+        let story = format!(
+            "[[route]]\npath = \"/v1/story\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"token\"\nmeter = \"event\"\n\
          {least_step}suggested_deposit = \"{DEPOSIT_SMALL}\"\n"
-    );
-    let once = format!(
-        "[[route]]\npath = \"/v1/once\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\naccept = [\"charge\"]\n"
-    );
-    let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\nrealm = \"weir-dev\"\ndata_dir = {:?}\n\
-         vouchers_per_second = {vouchers_per_second}\n\n[operator]\nlisten = \"127.0.0.1:0\"\n\n\
-         {}payee_key_file = {key_file:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{}\n{}\n{story}\n{once}\n[[route]]\npath = \"/health\"\nfree = true\n",
-        upstream,
-        folder.join("data"),
-        deployed.chain_section(rpc_url),
-        route("GET", DEPOSIT_LARGE),
-        route("POST", DEPOSIT_SMALL),
-    );
-    let file = folder.join("weir.toml");
-    std::fs::write(&file, text).map_err(Failure::failed)?;
-    Ok(file)
+        );
+        let once = format!(
+            "[[route]]\npath = \"/v1/once\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\naccept = [\"charge\"]\n"
+        );
+        format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\nrealm = \"weir-dev\"\ndata_dir = {:?}\n\
+         vouchers_per_second = {}\n\n[operator]\nlisten = \"127.0.0.1:0\"\n\n\
+         {chain_section}payee_key_file = {:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{}\n{}\n{story}\n{once}\n[[route]]\npath = \"/health\"\nfree = true\n",
+            self.upstream,
+            folder.join("data"),
+            self.vouchers_per_second,
+            folder.join(PAYEE_KEY_FILE),
+            route("GET", DEPOSIT_LARGE),
+            route("POST", DEPOSIT_SMALL),
+        )
+    }
 }
 
 impl Daemon {
+    /// Where a story of so many tokens is sold, token by token.
+    pub fn story_url(&self, tokens: u64) -> String {
+        format!("{}/v1/story?tokens={tokens}", self.gateway)
+    }
+
+    /// Where one answer is sold.
+    pub fn paid_url(&self) -> String {
+        format!("{}/v1/answer?q=why", self.gateway)
+    }
+
     /// Starts `weir serve` in a process of its own and waits until it answers. It ends with us: it reads our end of a
     /// pipe on its standard input.
     ///

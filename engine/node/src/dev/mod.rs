@@ -4,4 +4,5 @@ pub mod accounts;
 pub mod anvil;
 pub mod demo;
 pub mod devnet;
+pub mod reserve;
 pub mod upstream;

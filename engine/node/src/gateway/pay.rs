@@ -20,7 +20,7 @@ use weir_core::{ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::delivery::ActionKind;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
-use weir_protocol::rails::{Action, Evidence, Judged, LowerCumulative, Rail, Seen};
+use weir_protocol::rails::{Action, CloseClaim, Evidence, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
 use weir_store::Durable;
 use weir_till::books::UsedCredential;
@@ -161,12 +161,12 @@ impl Gateway {
                 self.buy(visit, voucher).await
             }
             Judged::TopUp { channel, .. } => {
-                let deposit = found(sight)?.seen.deposit;
+                let deposit = sight.raised_to.ok_or_else(unread)?;
                 let answer = till.wait_for_deposit(channel, deposit, DEPOSIT_WAIT).await?;
                 Ok(managed(&visit.paper, &answer))
             }
             Judged::Voucher(voucher) => self.buy(visit, voucher).await,
-            Judged::Close(voucher) => self.close(visit, voucher).await,
+            Judged::Close(claim) => self.close(visit, claim).await,
         }
     }
 
@@ -302,8 +302,12 @@ impl Gateway {
         Ok(response)
     }
 
-    async fn close(&self, visit: Visit<'_>, voucher: Voucher<Claimed>) -> Result<Response<Body>, Denied> {
+    async fn close(&self, visit: Visit<'_>, claim: CloseClaim) -> Result<Response<Body>, Denied> {
+        let voucher = claim.voucher;
         let channel = voucher.channel();
+        if let Some(wish) = &claim.authorization {
+            self.inner.till.prove_close(&voucher, wish).map_err(No::from)?;
+        }
         // Listen first: the settler may be faster than this task.
         let mut settled = self.inner.settler.listen();
         let answer = match self.inner.till.begin_close(voucher).await {
@@ -357,9 +361,11 @@ fn wanted(request: &Request, route: &Route, action: ActionKind) -> Result<Delive
 }
 
 fn found(sight: Sight) -> Result<Adoption, Denied> {
-    sight.adoption.ok_or_else(|| {
-        Denied::chain_trouble("the channel cannot be read now; send the same credential again")
-    })
+    sight.adoption.ok_or_else(unread)
+}
+
+fn unread() -> Denied {
+    Denied::chain_trouble("the channel cannot be read now; send the same credential again")
 }
 
 async fn wait_for_close(

@@ -52,7 +52,7 @@ impl Rail for EvmSession {
             // A merged deposit is a server-submitted format, which no challenge of ours offers yet.
             "voucher" if fields.has("deposit") => Err(PayloadError::NotAccepted("deposit")),
             "voucher" => Ok(Action::Voucher(fields.voucher(RULES.signature_forms)?)),
-            "close" => Ok(Action::Close(fields.voucher(RULES.signature_forms)?)),
+            "close" => Ok(Action::Close(fields.voucher(RULES.signature_forms)?.into())),
             _ => Err(PayloadError::UnknownAction),
         }
     }

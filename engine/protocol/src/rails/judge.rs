@@ -1,6 +1,6 @@
 //! The judgement that the session rails share: claim against sight against offer.
 
-use super::{Action, Evidence, Funding, OpenClaim, OpenSeen, RailRules, Seen, TopUpClaim};
+use super::{Action, CloseClaim, Evidence, Funding, OpenClaim, OpenSeen, RailRules, Seen, TopUpClaim};
 use crate::problem::{Problem, ProblemType};
 use crate::request::SessionRequest;
 use alloy_primitives::{Address, B256};
@@ -31,7 +31,7 @@ pub enum Judged {
     /// A voucher for the lane.
     Voucher(Voucher<Claimed>),
     /// A last voucher for the lane.
-    Close(Voucher<Claimed>),
+    Close(CloseClaim),
 }
 
 /// Why a claim is not borne out.
@@ -61,6 +61,9 @@ pub enum JudgeRefusal {
     /// The salt is another.
     #[error("the channel has another salt")]
     Salt,
+    /// Somebody may settle and close it whom the challenge does not name.
+    #[error("the channel has another operator than the challenge names")]
+    Operator,
     /// Another account signs its vouchers than the payload says.
     #[error("the channel has another authorized signer")]
     AuthorizedSigner,
@@ -130,7 +133,7 @@ pub(super) fn judge(
 ) -> Result<Judged, JudgeRefusal> {
     match (action, seen) {
         (Action::Voucher(voucher), Seen::Nothing) => Ok(Judged::Voucher(voucher)),
-        (Action::Close(voucher), Seen::Nothing) => Ok(Judged::Close(voucher)),
+        (Action::Close(claim), Seen::Nothing) => Ok(Judged::Close(claim)),
         (_, Seen::Reverted) => Err(JudgeRefusal::Reverted),
         (_, Seen::Unreadable(why)) => Err(JudgeRefusal::Unreadable(why)),
         (_, Seen::Unfit(why)) => Err(JudgeRefusal::Unfit(why)),
@@ -168,6 +171,15 @@ fn judge_open(
         };
         require(claimed == seen.terms.signer(), JudgeRefusal::AuthorizedSigner)?;
     }
+    let operator = seen
+        .terms
+        .reserve
+        .map_or(Address::ZERO, |reserve| reserve.operator);
+    let offered = offer.method_details.operator.unwrap_or(Address::ZERO);
+    require(
+        seen.terms.reserve.is_none() || operator == offered,
+        JudgeRefusal::Operator,
+    )?;
     // Computed, not believed: a channel whose id does not follow from its terms is somebody else's contract.
     let domain = Domain::new(rules.domain_name, seen.chain_id, seen.escrow);
     let channel = seen.terms.channel_id(seen.salt, &domain);

@@ -22,6 +22,7 @@ fn seen() -> OpenSeen {
             payee: offer.recipient,
             token: offer.currency,
             authorized_signer: Address::ZERO,
+            reserve: None,
         },
         salt: SALT,
         deposit: Amount::new(100),
@@ -226,7 +227,7 @@ fn evidence_is_asked_for_where_the_chain_must_speak() {
     );
     let plain = voucher(channel);
     assert_eq!(EvmSession.evidence(&Action::Voucher(plain)), Evidence::None);
-    assert_eq!(EvmSession.evidence(&Action::Close(plain)), Evidence::None);
+    assert_eq!(EvmSession.evidence(&Action::Close(plain.into())), Evidence::None);
 }
 
 #[test]
@@ -250,8 +251,8 @@ fn threat_t4_not_mined_yet_is_neither_a_no_nor_a_yes() {
         Ok(Judged::Voucher(plain))
     );
     assert_eq!(
-        EvmSession.judge(Action::Close(plain), &Seen::Nothing, &offer()),
-        Ok(Judged::Close(plain))
+        EvmSession.judge(Action::Close(plain.into()), &Seen::Nothing, &offer()),
+        Ok(Judged::Close(plain.into()))
     );
     assert!(
         EvmSession

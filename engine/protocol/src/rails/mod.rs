@@ -12,6 +12,7 @@ pub mod evm_session;
 pub mod judge;
 pub mod payload;
 pub mod tempo_session_v1;
+pub mod tempo_session_v2;
 
 use crate::charge::PaymentSeen;
 use crate::credential::Credential;
@@ -21,12 +22,13 @@ use crate::request::{AddressSpelling, SessionRequest};
 use alloy_primitives::{Address, B256};
 use core::fmt;
 use weir_core::voucher::Claimed;
-use weir_core::{Amount, ChannelId, Terms, Voucher};
+use weir_core::{Amount, ChannelId, Signature, Terms, Voucher};
 
 pub use evm_session::EvmSession;
 pub use judge::{JudgeRefusal, Judged};
 pub use payload::PayloadError;
 pub use tempo_session_v1::TempoSessionV1;
+pub use tempo_session_v2::TempoSessionV2;
 
 /// What a voucher below the accepted total gets, once its signature is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +134,24 @@ pub struct TopUpClaim {
     pub funding: Funding,
 }
 
+/// A claim that the payer wants its channel closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloseClaim {
+    /// The payer's last voucher.
+    pub voucher: Voucher<Claimed>,
+    /// The payer's signature over the wish to close at the voucher's total, where the payload carries one.
+    pub authorization: Option<Signature>,
+}
+
+impl From<Voucher<Claimed>> for CloseClaim {
+    fn from(voucher: Voucher<Claimed>) -> Self {
+        Self {
+            voucher,
+            authorization: None,
+        }
+    }
+}
+
 /// What a session credential asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -141,8 +161,8 @@ pub enum Action {
     TopUp(TopUpClaim),
     /// Authorise a higher total.
     Voucher(Voucher<Claimed>),
-    /// Settle and end the channel; the voucher is the payer's last.
-    Close(Voucher<Claimed>),
+    /// Settle and end the channel.
+    Close(CloseClaim),
 }
 
 impl Action {
@@ -185,7 +205,8 @@ impl Action {
         match self {
             Self::Open(claim) => claim.voucher.channel(),
             Self::TopUp(claim) => claim.channel,
-            Self::Voucher(voucher) | Self::Close(voucher) => voucher.channel(),
+            Self::Voucher(voucher) => voucher.channel(),
+            Self::Close(claim) => claim.voucher.channel(),
         }
     }
 }
@@ -279,7 +300,7 @@ pub struct TopUpSeen {
 }
 
 /// Every session rail that is built.
-pub const SESSION_RAILS: [&dyn Rail; 2] = [&EvmSession, &TempoSessionV1];
+pub const SESSION_RAILS: [&dyn Rail; 3] = [&EvmSession, &TempoSessionV1, &TempoSessionV2];
 
 /// The rail of the escrows that sign under this EIP-712 domain name: it follows from the escrow, and is no choice.
 pub fn session_rail(domain_name: &str) -> Option<&'static dyn Rail> {

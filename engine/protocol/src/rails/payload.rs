@@ -19,6 +19,14 @@ pub enum PayloadError {
     /// A field has another type, length, range or spelling.
     #[error("the payload's {0} is malformed")]
     Malformed(&'static str),
+    /// An amount is higher than the channel reserve can count.
+    #[error("the payload's {0} does not fit 96 bits, in which the channel reserve counts")]
+    Above96Bits(&'static str),
+    /// The channel's id is not that of the descriptor, on this chain and in this escrow.
+    #[error(
+        "the payload's channelId does not follow from its descriptor and the challenge's escrow and chain"
+    )]
+    Descriptor,
     /// `action` is none of the four.
     #[error("the payload's action is unknown")]
     UnknownAction,
@@ -89,6 +97,15 @@ impl<'a> Fields<'a> {
         read.map_err(|_| PayloadError::Malformed(name))
     }
 
+    /// The fields of an object.
+    pub(crate) fn object(self, name: &'static str) -> Result<Self, PayloadError> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Err(PayloadError::Missing(name)),
+            Some(Value::Object(fields)) => Ok(Fields(fields)),
+            Some(_) => Err(PayloadError::Malformed(name)),
+        }
+    }
+
     pub(crate) fn transaction(self, name: &'static str) -> Result<RawTransaction, PayloadError> {
         let bytes = hex::bytes(self.text(name)?, TRANSACTION_BYTES_MAX);
         let bytes = bytes.map_err(|_| PayloadError::Malformed(name))?;
@@ -107,17 +124,24 @@ impl<'a> Fields<'a> {
             .text(name)?
             .parse()
             .map_err(|_| PayloadError::Malformed(name))?;
-        let name = "signature";
+        let signature = self.signature("signature", forms)?;
+        Ok(Voucher::claimed(channel, cumulative, signature))
+    }
+
+    pub(crate) fn signature(
+        self,
+        name: &'static str,
+        forms: SignatureForms,
+    ) -> Result<Signature, PayloadError> {
         let bytes =
             hex::bytes(self.text(name)?, SIGNATURE_BYTES).map_err(|_| PayloadError::Malformed(name))?;
         let signature = match forms {
             SignatureForms::Full => Signature::from_bytes(&bytes),
             SignatureForms::FullOrCompact => Signature::from_bytes_or_compact(&bytes),
         };
-        let signature = signature.map_err(|error| match error {
+        signature.map_err(|error| match error {
             SignatureError::Length => PayloadError::Malformed(name),
             _ => PayloadError::Signature(error),
-        })?;
-        Ok(Voucher::claimed(channel, cumulative, signature))
+        })
     }
 }

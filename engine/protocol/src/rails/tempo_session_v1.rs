@@ -15,7 +15,7 @@ pub const TYPE_TRANSACTION: &str = "transaction";
 /// The chain that a challenge without `chainId` means.
 pub const TEMPO_CHAIN_ID: u64 = 4217;
 
-const RULES: RailRules = RailRules {
+pub(super) const RULES: RailRules = RailRules {
     method: "tempo",
     intent: "session",
     session_protocol: Some("v1"),
@@ -54,7 +54,7 @@ impl Rail for TempoSessionV1 {
                 funding: raw(fields)?,
             })),
             "voucher" => Ok(Action::Voucher(fields.voucher(RULES.signature_forms)?)),
-            "close" => Ok(Action::Close(fields.voucher(RULES.signature_forms)?)),
+            "close" => Ok(Action::Close(fields.voucher(RULES.signature_forms)?.into())),
             _ => Err(PayloadError::UnknownAction),
         }
     }

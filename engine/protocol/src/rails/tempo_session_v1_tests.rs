@@ -76,7 +76,10 @@ fn the_rail_follows_from_the_escrows_domain_name() {
     let method = |name| super::super::session_rail(name).map(|rail| rail.rules().method);
     assert_eq!(method("Tempo Stream Channel"), Some("tempo"));
     assert_eq!(method("EVM Payment Channel"), Some("evm"));
-    for other in ["", "TIP20 Channel Reserve", "tempo stream channel"] {
+    let protocol = |name| super::super::session_rail(name).and_then(|rail| rail.rules().session_protocol);
+    assert_eq!(protocol("Tempo Stream Channel"), Some("v1"));
+    assert_eq!(protocol("TIP20 Channel Reserve"), Some("v2"));
+    for other in ["", "TIP-20 Channel Reserve", "tempo stream channel"] {
         assert_eq!(method(other), None);
     }
 }

@@ -17,9 +17,10 @@ mod landed;
 mod prepare;
 mod send;
 
+pub use crate::settlement::BATCH_ROWS_MAX;
 pub use handle::{Settled, SettlerHandle, Tally};
 pub use landed::ATTEMPTS_KEPT_MAX;
-pub use prepare::{BATCH_ROWS_MAX, STRIKES_MAX};
+pub use prepare::STRIKES_MAX;
 pub use send::REPLACE_AFTER;
 
 use crate::attempt::{Attempt, Ended};
@@ -158,7 +159,7 @@ impl Settler {
         self.follow_landed().await?;
         let plans = self.choose().await?;
         for ((token, closes), plans) in self.group(plans) {
-            for chunk in plans.chunks(BATCH_ROWS_MAX) {
+            for chunk in plans.chunks(self.chain.rows_max()) {
                 self.settle(token, closes, chunk).await?;
             }
         }

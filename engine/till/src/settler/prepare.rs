@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 use weir_core::planner::Plan;
 use weir_core::{Capture, ChannelId, Input, KeptVoucher};
 
-/// Rows in one transaction: its envelope must fit one record of the books, and its gas a block by far.
-pub const BATCH_ROWS_MAX: usize = 64;
 /// How often a channel's settlement may fail before it is left for a person (threat B2).
 pub const STRIKES_MAX: u32 = 5;
 
@@ -32,9 +30,12 @@ impl Settler {
             token,
             closes,
             rows: Vec::with_capacity(plans.len()),
+            terms: Vec::with_capacity(plans.len()),
         };
         for plan in plans {
-            if let Some(row) = self.begin(plan).await? {
+            let terms = self.till.terms(plan.channel);
+            if let Some((terms, row)) = terms.zip(self.begin(plan).await?) {
+                batch.terms.push(terms);
                 batch.rows.push(row);
             }
         }
@@ -80,7 +81,7 @@ impl Settler {
         };
         let channel = &answer.get().channel;
         let pays = plan.target > channel.chain().settled;
-        let voucher = channel.best().filter(|_| pays);
+        let voucher = channel.voucher_for(&capture).filter(|_| pays);
         Ok(Some(BatchRow {
             channel: plan.channel,
             cumulative: voucher.map_or(plan.target, KeptVoucher::cumulative),
@@ -92,7 +93,7 @@ impl Settler {
     /// Takes doomed rows out, so that they neither cost gas nor hold the others up (threat B1).
     async fn quarantine(&mut self, batch: &mut Batch, doomed: &[Skipped]) -> Result<(), No> {
         for Skipped { channel, reason } in doomed {
-            batch.rows.retain(|row| row.channel != *channel);
+            batch.remove(*channel);
             self.strike(*channel, reason).await?;
         }
         Ok(())

@@ -65,6 +65,7 @@ impl Payer {
             payee: Address::repeat_byte(0xaa),
             token,
             authorized_signer: Address::ZERO,
+            reserve: None,
         };
         let salt = B256::repeat_byte(seed);
         let channel = terms.channel_id(salt, &domain);

@@ -268,6 +268,7 @@ mod tests {
             payee: Address::repeat_byte(2),
             token: Address::repeat_byte(3),
             authorized_signer: Address::ZERO,
+            reserve: None,
         };
         let id = ChannelId(B256::repeat_byte(7));
         let record = ChannelRecord::planned(id, 1, Address::ZERO, terms, Cumulative::new(5000));

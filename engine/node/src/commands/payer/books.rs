@@ -136,6 +136,7 @@ pub(super) mod tests {
             payee: Address::repeat_byte(2),
             token: Address::repeat_byte(3),
             authorized_signer: Address::ZERO,
+            reserve: None,
         };
         let mut record = ChannelRecord::planned(
             ChannelId(B256::repeat_byte(byte)),

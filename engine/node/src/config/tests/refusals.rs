@@ -131,9 +131,9 @@ fn a_bad_value_names_file_key_and_reason() {
         ),
         (
             "[chain]",
-            "domain_name = \"TIP20 Channel Reserve\"",
+            "domain_name = \"TIP-20 Channel Reserve\"",
             "chain.domain_name",
-            "served: \"EVM Payment Channel\", \"Tempo Stream Channel\"",
+            "served: \"EVM Payment Channel\", \"Tempo Stream Channel\", \"TIP20 Channel Reserve\"",
         ),
         ("[chain]", "poll_ms = 1", "chain.poll_ms", "1 is not between 50"),
         (

@@ -1,0 +1,265 @@
+//! `tempo`/`session` v2: mppx's default client pays on channels of the chain's own reserve, for which our contract stands
+//! in, and the daemon collects from them over kills.
+
+use crate::daemon::Daemon;
+use crate::gate::{Broadcasts, Gate};
+use crate::interop::{self, Answers, Devnet, Story, check_answers, check_story, price_of, receipt, whole};
+use crate::service::ANSWER;
+use crate::wallet::{Said, Wallet};
+use crate::world::{DEPOSIT, PRICE, Settings, World, total};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Client, Method};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+use weir_chain::calls::{EscrowCalls, RowEffect};
+use weir_chain::{Escrow, Rpc};
+use weir_core::terms::{RESERVE_DOMAIN_NAME, TEMPO_RESERVE};
+use weir_core::{Amount, ChannelId, Cumulative};
+use weir_node::dev::anvil::Network;
+use weir_node::dev::devnet::{DEPOSIT_LARGE, DEPOSIT_SMALL, PATH_USD};
+use weir_node::dev::reserve::{Scribe, install};
+use weir_protocol::receipt::SessionReceipt;
+
+/// What `mppx-v2.mjs` prints.
+#[derive(Deserialize)]
+struct Bought {
+    answers: Answers,
+    story: Story,
+    raise: Answers,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mppx_opens_pays_streams_tops_up_and_closes_on_tempo_session_v2() {
+    let devnet = Devnet::start("tempo").await;
+    let bought: Bought = interop::run("mppx-v2.mjs", devnet.ready_file()).await;
+    let ends = [
+        (check_answers(&bought.answers), price_of(3), whole(DEPOSIT_LARGE)),
+        (check_story(&bought.story), price_of(60), whole(DEPOSIT_SMALL)),
+        // Two answers were locked, and three more when the third was due.
+        (check_raise(&bought.raise), price_of(3), price_of(5)),
+    ];
+    let rpc = Rpc::new(&devnet.ready.rpc_url).unwrap();
+    let reserve = Escrow::over(rpc, TEMPO_RESERVE, RESERVE_DOMAIN_NAME)
+        .await
+        .unwrap();
+    for (closed, spent, deposit) in &ends {
+        let hash = closed.tx_hash.unwrap();
+        let landed = reserve.rpc().landed(hash).await.unwrap().unwrap();
+        let effects = EscrowCalls::new(TEMPO_RESERVE).read_effects(&landed.logs);
+        let refunded = Amount::new(deposit.base_units() - spent.base_units());
+        let expected = RowEffect::Closed {
+            channel: closed.channel,
+            settled: *spent,
+            refunded,
+        };
+        assert_eq!(effects, [expected], "captured is what was spent");
+        let record = reserve.state_at(closed.channel, landed.block_hash).await.unwrap();
+        assert_eq!(record, None, "the record is deleted with the channel");
+        let operator = devnet.ready.operator_v2_url.as_ref().unwrap();
+        let view = devnet.finalized(operator, closed.channel).await;
+        assert_eq!(
+            (view.spent, view.settled, view.deposit),
+            (*spent, *spent, *deposit)
+        );
+        assert!(view.uncollected.is_zero() && view.reserved.is_zero());
+    }
+    let left = reserve.token_balance(PATH_USD, TEMPO_RESERVE).await.unwrap();
+    assert!(left.is_zero(), "money stayed in the reserve");
+    devnet.stop().await;
+}
+
+/// Three answers on a deposit of two, which mppx raises by itself in between.
+fn check_raise(bought: &Answers) -> SessionReceipt {
+    let statuses: Vec<u16> = bought.answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200; 3]);
+    let raised = bought.wire.iter().filter(|one| one.is_management()).count();
+    assert_eq!(raised, 2, "the top-up and the close: {:?}", bought.wire);
+    receipt(&bought.closed)
+}
+
+/// What `sign.mjs` prints.
+#[derive(Deserialize)]
+struct Signed {
+    authorization: String,
+    channel: ChannelId,
+    descriptor: Value,
+}
+
+/// A daemon that sells on channels of the reserve, behind a gate.
+struct Scene {
+    world: World,
+    gate: Gate,
+    config: PathBuf,
+    _scribe: Scribe,
+}
+
+impl Scene {
+    async fn start() -> (Self, Daemon) {
+        let mut world = World::on(Network::Tempo, 1).await;
+        install(world.rpc_url(), PATH_USD, &world.payers).await.unwrap();
+        world.deployed.escrow = TEMPO_RESERVE;
+        RESERVE_DOMAIN_NAME.clone_into(&mut world.deployed.domain_name);
+        let rpc = world.escrow.rpc().clone();
+        world.escrow = Escrow::over(rpc, TEMPO_RESERVE, RESERVE_DOMAIN_NAME)
+            .await
+            .unwrap();
+        let scribe = Scribe::before(world.rpc_url()).await.unwrap();
+        let gate = Gate::before(&scribe.url).await;
+        let config = world.config(&Settings {
+            rpc_url: &gate.url,
+            ..world.settings("reserve")
+        });
+        let daemon = Daemon::start(&config).await;
+        let scene = Self {
+            world,
+            gate,
+            config,
+            _scribe: scribe,
+        };
+        (scene, daemon)
+    }
+
+    /// Lets mppx sign an open, or a top-up by another deposit.
+    async fn sign(&self, daemon: &Daemon, opened: Option<&Signed>) -> Signed {
+        let mut request = json!({
+            "rpc_url": self.world.rpc_url(),
+            "chain_id": self.world.deployed.chain_id,
+            "token": PATH_USD,
+            "key": self.world.payers[0].expose_hex(),
+            "url": answer_url(daemon),
+        });
+        if let Some(opened) = opened {
+            request["top_up"] = json!({
+                "channel": opened.channel, "descriptor": opened.descriptor, "additional": DEPOSIT.to_string()
+            });
+        }
+        interop::run("sign.mjs", request.to_string()).await
+    }
+
+    async fn settled(&self, channel: ChannelId) -> Option<Cumulative> {
+        let head = self.world.escrow.rpc().head().await.unwrap();
+        let state = self.world.escrow.state_at(channel, head.hash).await.unwrap();
+        state.map(|state| state.settled)
+    }
+}
+
+fn answer_url(daemon: &Daemon) -> String {
+    format!("{}/v1/answer", daemon.gateway)
+}
+
+async fn ask(daemon: &Daemon, method: Method, signed: &Signed) -> Result<Said, reqwest::Error> {
+    let request = Client::new().request(method, answer_url(daemon));
+    let answer = request
+        .header(AUTHORIZATION, &signed.authorization)
+        .send()
+        .await?;
+    Ok(Said::read(answer).await)
+}
+
+/// The same request, until it has another answer than that it cannot be answered yet.
+async fn repeat(daemon: &Daemon, method: Method, signed: &Signed) -> Said {
+    for _ in 0..60 {
+        let said = ask(daemon, method.clone(), signed).await.unwrap();
+        if said.status != 503 {
+            return said;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    panic!("the daemon never answers");
+}
+
+async fn settle(daemon: &Daemon, channel: ChannelId) {
+    let url = format!("{}/v1/channels/{channel}/settle", daemon.operator);
+    let answer = Client::new().post(url).send().await.unwrap();
+    assert!(answer.status().is_success(), "{answer:?}");
+}
+
+/// A payload of the wallet's, with what a channel of the reserve is described by.
+fn described(mut payload: Value, signed: &Signed) -> Value {
+    payload["descriptor"] = signed.descriptor.clone();
+    payload
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_c8_the_reserve_gets_vouchers_that_are_earned_whole_and_a_close_takes_what_was_spent_over_kills()
+ {
+    let (scene, daemon) = Scene::start().await;
+    let opening = scene.sign(&daemon, None).await;
+    // Killed between the broadcast and the answer: served once, sent once.
+    scene.gate.broadcasts(Broadcasts::HeldAfter);
+    let first = {
+        let request = Client::new().get(answer_url(&daemon));
+        tokio::spawn(request.header(AUTHORIZATION, &opening.authorization).send())
+    };
+    scene.gate.holds_one().await;
+    daemon.kill();
+    assert!(first.await.unwrap().is_err(), "the payer had an answer");
+    scene.gate.broadcasts(Broadcasts::Pass);
+    let daemon = Daemon::start(&scene.config).await;
+    let bought = repeat(&daemon, Method::GET, &opening).await;
+    assert_eq!((bought.status, bought.body.as_str()), (200, ANSWER), "{bought:?}");
+    assert_eq!((scene.world.service.hits(), scene.gate.heard().len()), (1, 1));
+
+    // The first voucher is earned whole, and settled.
+    let channel = opening.channel;
+    daemon.quiet(channel).await;
+    settle(&daemon, channel).await;
+    while scene.settled(channel).await != Some(total(PRICE)) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    daemon
+        .until(channel, |view| {
+            view.settled == total(PRICE) && view.capturing.is_none()
+        })
+        .await;
+    // The next one authorises much more than it buys: nothing can be settled with it, however often it is asked for.
+    let wallet = Wallet::with(&scene.world, 0, channel);
+    let url = answer_url(&daemon);
+    let ahead = described(wallet.voucher(DEPOSIT), &opening);
+    let second = wallet.pay(Method::GET, &url, &ahead).await;
+    assert_eq!((second.status, second.body.as_str()), (200, ANSWER), "{second:?}");
+    let view = daemon.quiet(channel).await;
+    assert_eq!((view.accepted, view.spent), (total(DEPOSIT), total(2 * PRICE)));
+    settle(&daemon, channel).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(
+        scene.settled(channel).await,
+        Some(total(PRICE)),
+        "not a base unit more"
+    );
+
+    // Raised, killed, and closed by books that were read again: the descriptor is in them.
+    let raise = scene.sign(&daemon, Some(&opening)).await;
+    let raised = repeat(&daemon, Method::POST, &raise).await;
+    assert_eq!(raised.status, 200, "{raised:?}");
+    daemon.kill();
+    let daemon = Daemon::start(&scene.config).await;
+    let close = described(wallet.close(DEPOSIT), &opening);
+    let url = answer_url(&daemon);
+    let closed = wallet.pay(Method::POST, &url, &close).await;
+    assert_eq!(closed.status, 200, "{closed:?}");
+    assert_eq!(closed.receipt().unwrap().spent, total(2 * PRICE));
+    let view = daemon.until(channel, |view| view.standing == "finalized").await;
+    assert_eq!(
+        (view.settled, view.deposit),
+        (total(2 * PRICE), total(2 * DEPOSIT))
+    );
+    assert_eq!(scene.settled(channel).await, None);
+    let (token, payee) = (PATH_USD, TEMPO_RESERVE);
+    let left = scene.world.escrow.token_balance(token, payee).await.unwrap();
+    assert!(left.is_zero(), "money stayed in the reserve");
+
+    // After another restart the end is still known, although no record of it is left on the chain.
+    daemon.kill();
+    let daemon = Daemon::start(&scene.config).await;
+    let view = daemon.channel(channel).await;
+    assert_eq!(
+        (view.standing.as_str(), view.settled),
+        ("finalized", total(2 * PRICE))
+    );
+    let late = described(wallet.voucher(DEPOSIT), &opening);
+    let late = wallet.pay(Method::GET, &answer_url(&daemon), &late).await;
+    assert_eq!((late.status, late.problem().as_str()), (410, "channel-finalized"));
+}

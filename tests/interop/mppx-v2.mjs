@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Pays a devnet with mppx as published: the session of `tempo()`, the client of tempo/session v2.
+//
+//   node tests/interop/mppx-v2.mjs READY_FILE
+//
+// READY_FILE is what `weir dev --chain tempo --ready-file` wrote. One payer opens a channel in the reserve, pays for three
+// answers and closes; a second one reads a stream that is paid by the event, and closes; a third one locks too little,
+// tops up by itself when it has to, and closes. What came back is printed as one JSON document. Anything that mppx itself
+// complains of ends this with an error.
+
+import { readFileSync } from 'node:fs'
+import process from 'node:process'
+import { tempo } from 'mppx/client'
+import { privateKeyToAccount } from 'viem/accounts'
+import { buyAnswers, readStory, recorded } from './buyer.mjs'
+import { chainClient } from './tempo.mjs'
+
+const ANSWERS = 3
+// What a payer trusts a seller with, in whole tokens.
+const MAX_DEPOSIT = '1'
+// Two answers' worth in base units, and of three more in whole tokens.
+const SMALL_DEPOSIT = '200'
+const TOP_UP = '0.0003'
+
+const ready = JSON.parse(readFileSync(process.argv[2], 'utf8'))
+const client = chainClient(ready)
+
+// A payer as mppx's users write one: the escrow is not named, for it is the chain's own. `wire` gets every request.
+function payer(key, more = {}) {
+  const wire = []
+  const parameters = { account: privateKeyToAccount(key), client, maxDeposit: MAX_DEPOSIT, fetch: recorded(wire) }
+  return { session: tempo.session.manager({ ...parameters, ...more }), wire }
+}
+
+const [first, second, third] = ready.payer_keys
+const answers = await buyAnswers(payer(first), ready.session_v2_url, ANSWERS)
+const story = await readStory(payer(second), ready.sse_v2_url)
+const frugal = { credentialContext: { depositRaw: SMALL_DEPOSIT }, topUpAmount: TOP_UP }
+const raise = await buyAnswers(payer(third, frugal), ready.session_v2_url, ANSWERS)
+process.stdout.write(JSON.stringify({ answers, story, raise }) + '\n')
