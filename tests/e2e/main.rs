@@ -11,6 +11,7 @@
 //! | `restart` | an orderly end, a second daemon, a chain that is away |
 //! | `other_token` | channels in a token that is not asked for, and pages that the operator did not open |
 //! | `offers` | what an unpaid request is offered |
+//! | `discovery` | what is told of a service before anybody asks, and what mppx's validator finds |
 //! | `config` | what is said of a configuration: when it is checked, at the start, and when it has changed |
 //! | `metrics` | what Prometheus is told |
 //! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
@@ -44,6 +45,7 @@ mod counter;
 mod daemon;
 mod demo;
 mod deploy;
+mod discovery;
 mod gate;
 mod interop;
 mod kill_nine;

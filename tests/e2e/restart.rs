@@ -173,8 +173,8 @@ async fn a_daemon_that_waits_for_its_chain_ends_when_told_to_and_when_the_chain_
 }
 
 /// Waits until a daemon has logged this.
-async fn until_logged(log: &Path, wanted: &str) {
-    for _ in 0..200 {
+pub(crate) async fn until_logged(log: &Path, wanted: &str) {
+    for _ in 0..600 {
         if std::fs::read_to_string(log).unwrap_or_default().contains(wanted) {
             return;
         }

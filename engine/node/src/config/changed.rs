@@ -4,8 +4,13 @@ use super::Config;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What is taken over without a restart: the routes, and where the certificate is.
-const RELOADED: [&str; 3] = ["route", "server.tls_cert_file", "server.tls_key_file"];
+/// What is taken over without a restart: the routes and what is told of them, and where the certificate is.
+const RELOADED: [&str; 4] = [
+    "route",
+    "discovery",
+    "server.tls_cert_file",
+    "server.tls_key_file",
+];
 
 impl Config {
     /// The keys, dotted and in order, that `newer` has otherwise and that only a restart takes over.

@@ -18,6 +18,8 @@ pub const SECRET_FILE: &str = "challenge-secret";
 pub const UNIT: &str = "request";
 /// The same with `meter = "event"`.
 pub const EVENT_UNIT: &str = "event";
+/// The version of the service's API, when `[discovery]` does not say.
+pub const API_VERSION: &str = "1.0.0";
 
 /// Vouchers that one channel may send per second.
 pub const VOUCHERS_PER_SECOND: u32 = 10;
@@ -52,3 +54,5 @@ pub(super) const SETTLE_AGE_SECONDS_RANGE: RangeInclusive<u64> = 1..=30 * 24 * 3
 pub(super) const CLOSE_BATCH_MS_RANGE: RangeInclusive<u64> = 0..=60_000;
 /// The longest name or description: each travels in a header of every challenge.
 pub(super) const TEXT_BYTES_MAX: usize = 200;
+/// The longest description of the service: crawlers read 64 KB, and the routes must fit too.
+pub(super) const DESCRIPTION_BYTES_MAX: usize = 4_000;

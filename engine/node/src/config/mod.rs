@@ -47,6 +47,8 @@ pub struct Config {
     /// Which web pages may call from a browser; none when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// What is told of it all before anybody asks.
+    pub discovery: Discovery,
     /// What is sold; the first that fits a request counts. Never empty.
     #[serde(rename = "route")]
     pub routes: Vec<Route>,
@@ -153,6 +155,21 @@ pub struct Settle {
 pub struct Cors {
     /// The pages' origins, or `*`. Never empty.
     pub origins: Vec<Origin>,
+}
+
+/// `[discovery]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Discovery {
+    /// Whether `/openapi.json` tells what is sold.
+    pub enabled: bool,
+    /// The service's name; the realm when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The version of the service's API.
+    pub version: String,
 }
 
 /// `[[route]]`

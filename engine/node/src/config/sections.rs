@@ -1,7 +1,7 @@
 //! The sections of the file and the rules within and between them.
 
 use super::read::Section;
-use super::{Chain, Config, Cors, Operator, Origin, Server, Settle, Tls, limits, routes};
+use super::{Chain, Config, Cors, Discovery, Operator, Origin, Server, Settle, Tls, limits, routes};
 use std::path::Path;
 use weir_core::Amount;
 use weir_core::terms::{EVM_DOMAIN_NAME, RESERVE_DOMAIN_NAME, TEMPO_RESERVE};
@@ -15,6 +15,7 @@ pub(super) fn config(mut root: Section<'_, '_>, file: &Path) -> Option<Config> {
     let chain = chain(root.section("chain"));
     let settle = settle(root.section("settle"));
     let cors = root.has("cors").then(|| cors(root.section("cors")));
+    let discovery = discovery(root.section("discovery"));
     let routes = routes::routes(&mut root, chain.as_ref().and_then(charge));
     server_section.finish();
     root.finish();
@@ -26,6 +27,7 @@ pub(super) fn config(mut root: Section<'_, '_>, file: &Path) -> Option<Config> {
         chain: chain?,
         settle,
         cors,
+        discovery,
         routes,
         warnings: Vec::new(),
     })
@@ -253,4 +255,28 @@ fn cors(mut section: Section<'_, '_>) -> Cors {
     }
     section.finish();
     Cors { origins }
+}
+
+fn discovery(mut section: Section<'_, '_>) -> Discovery {
+    let discovery = Discovery {
+        enabled: section.or("enabled", true),
+        title: section.optional("title"),
+        description: section.optional("description"),
+        version: section.or("version", limits::API_VERSION.to_owned()),
+    };
+    for (key, text, bytes_max) in [
+        ("title", discovery.title.as_ref(), limits::TEXT_BYTES_MAX),
+        (
+            "description",
+            discovery.description.as_ref(),
+            limits::DESCRIPTION_BYTES_MAX,
+        ),
+        ("version", Some(&discovery.version), limits::TEXT_BYTES_MAX),
+    ] {
+        if text.is_some_and(|text| !(1..=bytes_max).contains(&text.len())) {
+            section.refuse(key, format_args!("is not 1 to {bytes_max} bytes long"));
+        }
+    }
+    section.finish();
+    discovery
 }

@@ -38,6 +38,7 @@ fn the_example_states_the_defaults() {
     assert_eq!(example.operator, least.operator);
     assert_eq!(example.chain, least.chain);
     assert_eq!(example.settle, least.settle);
+    assert_eq!(example.discovery, least.discovery);
     assert_eq!(example.routes.len(), 2);
     assert_eq!(example.routes[1].price, Price::Free { free: true });
     let (stated, default) = (paid(&example.routes[0]), paid(&least.routes[0]));

@@ -2,6 +2,7 @@
 //! to the gateway. Until the chain has been reached there is none, and paid routes say when to come back.
 
 use crate::gateway::answer::Denied;
+use crate::gateway::discovery::{self, Document};
 use crate::gateway::proxy::{RequestBody, Upstream};
 use crate::gateway::route::Routes;
 use crate::gateway::streams::Stage;
@@ -31,7 +32,7 @@ const CONCLUDE: Duration = Duration::from_secs(3);
 /// What a front needs before anything is known of the chain.
 pub struct Parts {
     /// What is sold and what is free.
-    pub routes: Routes,
+    pub menu: Menu,
     /// The service behind.
     pub upstream: Upstream,
     /// The longest request body, in bytes.
@@ -42,6 +43,15 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
 }
 
+/// What there is, and what is told of it.
+#[derive(Debug, Clone, Default)]
+pub struct Menu {
+    /// What is sold and what is free.
+    pub routes: Routes,
+    /// What clients may read of it before they ask, where that is wanted.
+    pub document: Option<Document>,
+}
+
 /// The front. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Front {
@@ -50,7 +60,7 @@ pub struct Front {
 
 struct Inner {
     /// Replaced whole when the configuration is read again.
-    routes: RwLock<Arc<Routes>>,
+    menu: RwLock<Arc<Menu>>,
     upstream: Upstream,
     body_bytes_max: usize,
     cors: Option<CorsLayer>,
@@ -71,7 +81,7 @@ impl Front {
     pub fn new(parts: Parts) -> Self {
         Self {
             inner: Arc::new(Inner {
-                routes: RwLock::new(Arc::new(parts.routes)),
+                menu: RwLock::new(Arc::new(parts.menu)),
                 upstream: parts.upstream,
                 body_bytes_max: parts.body_bytes_max,
                 cors: parts.cors,
@@ -128,8 +138,8 @@ impl Front {
     }
 
     /// Takes other prices. Challenges that are out keep theirs.
-    pub fn replace_routes(&self, routes: Routes) {
-        *self.inner.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+    pub fn replace_menu(&self, menu: Menu) {
+        *self.inner.menu.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(menu);
     }
 
     /// The HTTP service.
@@ -167,8 +177,8 @@ impl Front {
         true
     }
 
-    fn routes(&self) -> Arc<Routes> {
-        Arc::clone(&self.inner.routes.read().unwrap_or_else(PoisonError::into_inner))
+    fn menu(&self) -> Arc<Menu> {
+        Arc::clone(&self.inner.menu.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn pass_through(&self, request: Request) -> Response<Body> {
@@ -194,8 +204,17 @@ fn challenged_route(request: &Request) -> Option<String> {
 async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
     // Taken before it is asked whether the daemon ends: whoever drains either is seen here or sees this.
     let under_way = Arc::clone(&front.inner.under_way);
-    let routes = front.routes();
+    let menu = front.menu();
+    let routes = &menu.routes;
     let path = request.uri().path();
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if let Some(document) = menu
+        .document
+        .as_ref()
+        .filter(|_| is_read && path == discovery::PATH)
+    {
+        return document.answer();
+    }
     // Channels are managed by HEAD and bare POST at every paid URL, whatever it serves, and never at a free one.
     let manages = matches!(*request.method(), Method::HEAD | Method::POST) && !has_body(&request);
     let served = routes.find(request.method(), path);

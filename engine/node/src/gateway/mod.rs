@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod bound;
 mod charge;
+pub mod discovery;
 pub mod front;
 pub mod latency;
 pub mod offer;

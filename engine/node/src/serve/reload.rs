@@ -10,7 +10,8 @@ use weir_core::Cumulative;
 
 /// What is replaced when the configuration is read again.
 pub struct Reloads {
-    /// The configuration of the start: what it says of other things than routes and certificate stays in force.
+    /// The configuration of the start: what it says of other things than routes, discovery and
+    /// certificate stays in force.
     pub(super) running: Config,
     pub(super) front: Front,
     pub(super) tls: Option<Tls>,
@@ -41,7 +42,7 @@ impl Reloads {
         for warning in config.warnings.iter().chain(&above) {
             tracing::warn!(%warning, "the configuration is good, but");
         }
-        self.front.replace_routes(setup::routes(&config));
+        self.front.replace_menu(setup::menu(&self.running.chain, &config));
         match (&self.tls, certificate) {
             (Some(tls), Some(certificate)) => tls.replace(certificate),
             (None, None) => {}

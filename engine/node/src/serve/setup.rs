@@ -3,8 +3,9 @@
 use super::ServeFault;
 use crate::config::{self, Config};
 use crate::gateway::answer::PAYMENT_RECEIPT;
-use crate::gateway::front;
-use crate::gateway::offer::CHALLENGE_SECONDS;
+use crate::gateway::discovery::{Document, Service};
+use crate::gateway::front::{self, Menu};
+use crate::gateway::offer::{CHALLENGE_SECONDS, Way};
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Meter, Price, Route, Routes};
 use crate::metrics::Metrics;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use weir_core::UnixSeconds;
 use weir_core::planner::Policy;
+use weir_protocol::rails::{Rail, session_rail};
 use weir_protocol::{ChallengeSecret, Secrets};
 use weir_till::{ChargeOn, SettlerConfig};
 
@@ -32,7 +34,7 @@ pub(super) fn front(config: &Config) -> Result<front::Parts, ServeFault> {
     )
     .map_err(|error| ServeFault::System(format!("the HTTP client cannot be set up: {error}")))?;
     Ok(front::Parts {
-        routes: routes(config),
+        menu: menu(&config.chain, config),
         upstream,
         body_bytes_max: usize::try_from(server.body_bytes_max).unwrap_or(usize::MAX),
         cors: config.cors.as_ref().map(cors),
@@ -76,8 +78,27 @@ pub(super) fn secrets(config: &Config, now: UnixSeconds) -> Result<Secrets, Serv
     })
 }
 
-/// The prices.
-pub(super) fn routes(config: &Config) -> Routes {
+/// The prices, and what is told of them. They are those of `config`; the chain is the one that the daemon runs on.
+pub(super) fn menu(chain: &config::Chain, config: &Config) -> Menu {
+    let routes = routes(config);
+    let discovery = &config.discovery;
+    let service = |rail: &'static dyn Rail| Service {
+        title: discovery.title.as_deref().unwrap_or(&config.server.realm),
+        description: discovery.description.as_deref(),
+        version: &discovery.version,
+        ways: super::ways(rail).into_iter().map(Way::names).collect(),
+        token: chain.token,
+        escrow: chain.escrow,
+        chain_id: chain.chain_id,
+    };
+    let rail = session_rail(&chain.domain_name).filter(|_| discovery.enabled);
+    Menu {
+        document: rail.and_then(|rail| Document::of(&service(rail), &routes)),
+        routes,
+    }
+}
+
+fn routes(config: &Config) -> Routes {
     let route = |route: &config::Route| Route {
         path: route.path.clone(),
         methods: route
