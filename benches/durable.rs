@@ -71,7 +71,11 @@ async fn open(journal: Arc<dyn Journal>, payers: &[Payer]) -> Till {
         observations: observations.collect(),
         reorged: false,
     };
-    let followed = Followed { head, born_in: 0 };
+    let followed = Followed {
+        head,
+        born_in: 0,
+        first_block: None,
+    };
     Facts::new(till.clone(), followed).take(&sighting).await.unwrap();
     till
 }

@@ -172,6 +172,24 @@ async fn a_daemon_that_waits_for_its_chain_ends_when_told_to_and_when_the_chain_
     assert!(said.contains("no contract at"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn books_of_another_chain_of_the_same_id_are_named() {
+    let world = World::start(1).await;
+    let daemon = Daemon::start(&world.config(&world.settings("moved"))).await;
+    assert!(daemon.stop().await.success());
+    let anew = World::start(1).await;
+    let old = world.files.path().join("moved-data");
+    let config = anew.config(&anew.settings("moved"));
+    std::fs::rename(old, anew.files.path().join("moved-data")).unwrap();
+    let (mut process, _) = Daemon::spawn(&config);
+    let status = ended(&mut process, Duration::from_secs(30)).await;
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut process.stdout.take().unwrap(), &mut said).unwrap();
+    assert!(!status.success());
+    assert!(said.contains("the books are of another chain"), "{said}");
+    assert!(said.contains("fresh server.data_dir"), "{said}");
+}
+
 /// Waits until a daemon has logged this.
 pub(crate) async fn until_logged(log: &Path, wanted: &str) {
     for _ in 0..600 {

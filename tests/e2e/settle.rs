@@ -1,6 +1,6 @@
 //! What the daemon takes on the chain, and when.
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, weir};
 use crate::wallet::{Said, Wallet};
 use crate::world::{DEPOSIT, PRICE, Settings, World, total};
 use reqwest::header::AUTHORIZATION;
@@ -51,6 +51,24 @@ async fn threat_c2_settling_takes_what_was_spent_not_what_was_authorised() {
     let state = world.until(wallet.channel, |state| state.finalized).await;
     assert_eq!(state.settled, total(PRICE * 3));
     assert_eq!(world.balance(&world.payee).await, before + PRICE * 3);
+    // The operator's close of it finds nothing to do, and nothing wrong.
+    daemon
+        .until(wallet.channel, |view| view.standing == "finalized")
+        .await;
+    let close = std::process::Command::new(weir())
+        .args([
+            "close",
+            &wallet.channel.to_string(),
+            "--operator",
+            &daemon.operator,
+        ])
+        .output()
+        .unwrap();
+    assert!(close.status.success(), "{close:?}");
+    assert!(
+        String::from_utf8_lossy(&close.stdout).contains("closed: 1 channel"),
+        "{close:?}"
+    );
 }
 
 async fn settle(daemon: &Daemon, wallet: &Wallet) {

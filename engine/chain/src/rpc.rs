@@ -103,6 +103,12 @@ impl Rpc {
         Ok(self.latest().await?.block)
     }
 
+    /// The hash of the chain's first block, by which one chain is told from another of the same id; `None` where the node
+    /// does not tell it.
+    pub async fn first_block(&self) -> Option<B256> {
+        self.header_at(0).await.ok().map(|header| header.block.hash)
+    }
+
     /// How long `blocks` blocks take at the chain's pace of late, in seconds, rounded up; 0 on a chain of one block.
     ///
     /// # Errors

@@ -218,8 +218,11 @@ impl Unreached {
 impl core::fmt::Display for Unreached {
     /// The place, and the whole chain of causes: the last one is the one that helps.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}: {}", self.place, self.error)?;
         let mut cause = core::error::Error::source(&self.error);
+        if causes(&self.error).any(is_refused) {
+            return write!(f, "nobody listens at {}: the connection was refused", self.place);
+        }
+        write!(f, "{}: {}", self.place, self.error)?;
         while let Some(error) = cause {
             write!(f, ": {error}")?;
             cause = error.source();
@@ -229,6 +232,17 @@ impl core::fmt::Display for Unreached {
 }
 
 impl core::error::Error for Unreached {}
+
+fn causes<'a>(
+    error: &'a (dyn core::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn core::error::Error + 'static)> {
+    core::iter::successors(Some(error), |error| error.source())
+}
+
+fn is_refused(error: &(dyn core::error::Error + 'static)) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+}
 
 fn after(events: u64) -> String {
     match events {

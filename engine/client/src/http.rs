@@ -61,6 +61,8 @@ pub struct Wait<'a> {
     pub pause: Option<Duration>,
     /// For how much longer at most.
     pub left: Duration,
+    /// How many more times at most, where the tries are counted.
+    pub tries: Option<u32>,
 }
 
 /// What takes longer is told.
@@ -86,6 +88,7 @@ impl Aloud<'_> {
                 why: self.why,
                 pause: None,
                 left: self.most.saturating_sub(MOMENT),
+                tries: None,
             });
         }
         work.await
@@ -121,13 +124,23 @@ impl Patience {
 
     /// Waits, unless that is longer than is left: false then, at once.
     pub(crate) async fn wait(&mut self, why: &str, pause: Duration) -> bool {
+        self.wait_for_try(why, pause, None).await
+    }
+
+    /// The same before one of so many tries.
+    async fn wait_for_try(&mut self, why: &str, pause: Duration, tries: Option<u32>) -> bool {
         let Some(left) = self.left().checked_sub(pause) else {
             return false;
         };
         self.since.get_or_insert_with(Instant::now);
         if let Some(on_wait) = self.on_wait {
             let pause = Some(pause);
-            on_wait(&Wait { why, pause, left });
+            on_wait(&Wait {
+                why,
+                pause,
+                left,
+                tries,
+            });
         }
         tokio::time::sleep(pause).await;
         true
@@ -239,14 +252,14 @@ impl Http {
             headers.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
             let builder = self.client.request(request.method.clone(), request.url.clone());
             let sent = builder.headers(headers).body(request.body.clone()).send().await;
-            let (why, pause) = match sent {
+            let (why, pause, tries) = match sent {
                 Ok(response) if is_busy(response.status()) => {
                     let named = retry_after(response.headers());
                     let pause = named.unwrap_or(wait);
                     if named.is_none() && left == 0 || !patience.allows(pause) {
                         return Ok(Sending { response, repeated });
                     }
-                    (busy(response).await, pause)
+                    (busy(response).await, pause, named.is_none().then_some(left))
                 }
                 Ok(response) => return Ok(Sending { response, repeated }),
                 Err(error) => {
@@ -256,10 +269,10 @@ impl Http {
                         return Err(lost(unreached, repeated || !never_sent));
                     }
                     repeated |= !never_sent;
-                    (unreached.to_string(), wait)
+                    (unreached.to_string(), wait, Some(left))
                 }
             };
-            patience.wait(&why, pause).await;
+            patience.wait_for_try(&why, pause, tries).await;
             wait = wait.saturating_mul(2);
             left = left.saturating_sub(1);
         }

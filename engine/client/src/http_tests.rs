@@ -63,3 +63,22 @@ fn threat_k1_a_credential_is_marked_as_secret() {
     let shown = format!("{:?}", secret_value("Payment abc").unwrap());
     assert!(!shown.contains("abc"), "{shown}");
 }
+
+#[tokio::test]
+async fn a_refused_connection_is_called_that_and_its_tries_are_counted() {
+    static TRIES: std::sync::Mutex<Vec<Option<u32>>> = std::sync::Mutex::new(Vec::new());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("http://{}/x", listener.local_addr().unwrap());
+    drop(listener);
+    let options = HttpOptions {
+        retries_max: 2,
+        on_wait: Some(|wait| TRIES.lock().unwrap().push(wait.tries)),
+        ..HttpOptions::default()
+    };
+    let http = Http::new(options).unwrap();
+    let request = Request::bare(http.url(&place).unwrap());
+    let sent = http.send(&request, &HeaderMap::new(), &mut http.patience()).await;
+    let said = format!("nobody listens at {place}: the connection was refused");
+    assert_eq!(sent.unwrap_err().to_string(), said);
+    assert_eq!(*TRIES.lock().unwrap(), [Some(2), Some(1)]);
+}

@@ -168,7 +168,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::InUse`] when another process has it; [`StateError::Disk`].
     pub fn take(root: &Path, payer: Address) -> Result<Self, StateError> {
-        let path = root.join(format!("{payer:#x}"));
+        let path = place(root, payer);
         make_directory(&path).map_err(disk(&path))?;
         let lock_path = path.join(LOCK_FILE);
         let lock = private()
@@ -187,6 +187,11 @@ impl StateDir {
             }
         }
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Whether `payer` has a directory under `root`. Nothing is made or taken.
+    pub fn is_there(root: &Path, payer: Address) -> bool {
+        place(root, payer).exists()
     }
 
     /// The directory.
@@ -328,6 +333,10 @@ fn make_directory(path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn make_directory(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
+}
+
+fn place(root: &Path, payer: Address) -> PathBuf {
+    root.join(format!("{payer:#x}"))
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(crate) fn read_all<T: DeserializeOwned>(
     read_all_as(journal, table, |value| codec::decode(version, value))
 }
 
-fn read_all_as<T>(
+pub(crate) fn read_all_as<T>(
     journal: &dyn Journal,
     table: Table,
     read: impl Fn(&[u8]) -> Result<T, RecordFault>,

@@ -1,9 +1,10 @@
 //! The world re-enters only as a fact: sightings of the watcher go through the same lanes as vouchers.
 
-use crate::books::{read_all, spell};
+use crate::books::{read_all_as, spell};
 use crate::no::No;
 use crate::shard::Adoption;
 use crate::till::Till;
+use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,10 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use weir_chain::watcher::{Cursor, Observation, Sighting, Sink, Tracked};
 use weir_chain::{BlockRef, Rpc};
 use weir_core::{ChannelId, Input, Outcome, Refusal};
-use weir_store::{Journal, Table};
+use weir_store::{Journal, Table, codec};
 
 /// Version of the cursor record.
-pub const CURSOR_RECORD_VERSION: u8 = 1;
+///
+/// Version 1 ended before `first_block`.
+pub const CURSOR_RECORD_VERSION: u8 = 2;
+/// None, as version 2 spells it after what version 1 kept.
+const CURSOR_SINCE_VERSION_2: [u8; 1] = [0];
 const CURSOR_KEY: &[u8] = b"cursor";
 
 /// How far the chain was followed, and since when.
@@ -24,25 +29,51 @@ pub struct Followed {
     pub head: BlockRef,
     /// Channels opened before this block are older than the books (threat C7).
     pub born_in: u64,
+    /// The chain's first block: a devnet that was started anew has its old id, and another first block.
+    pub first_block: Option<B256>,
 }
 
 impl Followed {
     /// Reads how far the last run came; a new store is born at the chain's newest block.
     ///
     /// # Errors
-    /// The books, or on the first start the chain, cannot be read.
+    /// The books, or on the first start the chain, cannot be read; or the chain is another one than theirs.
     pub async fn read_or_begin(journal: &dyn Journal, rpc: &Rpc) -> Result<Self, BeginFault> {
-        let known = read_all::<Self>(journal, Table::ChainCursor, CURSOR_RECORD_VERSION).map_err(No::from)?;
-        if let Some((_, followed)) = known.into_iter().next() {
-            return Ok(followed);
-        }
-        let head = rpc.head().await?;
-        let followed = Self {
-            head,
-            born_in: head.number.saturating_add(1),
+        let first_block = rpc.first_block().await;
+        let followed = match Self::read(journal)? {
+            Some(followed) => followed.on(first_block)?,
+            None => {
+                let head = rpc.head().await?;
+                Self {
+                    head,
+                    born_in: head.number.saturating_add(1),
+                    first_block,
+                }
+            }
         };
         followed.write(journal).await?;
         Ok(followed)
+    }
+
+    fn read(journal: &dyn Journal) -> Result<Option<Self>, No> {
+        let known = read_all_as(journal, Table::ChainCursor, |value| {
+            codec::decode_any(CURSOR_RECORD_VERSION, value, |version, body| match version {
+                1 => codec::body::<Self>(&[body, &CURSOR_SINCE_VERSION_2].concat()),
+                _ => codec::body(body),
+            })
+        })?;
+        Ok(known.into_iter().next().map(|(_, followed)| followed))
+    }
+
+    /// These books on a chain that began with this block. Where they don't know theirs, it is this one.
+    fn on(self, first_block: Option<B256>) -> Result<Self, BeginFault> {
+        match (self.first_block, first_block) {
+            (Some(ours), Some(nodes)) if ours != nodes => Err(BeginFault::OtherChain { ours, nodes }),
+            (ours, nodes) => Ok(Self {
+                first_block: ours.or(nodes),
+                ..self
+            }),
+        }
     }
 
     async fn write(&self, journal: &dyn Journal) -> Result<(), No> {
@@ -101,6 +132,17 @@ pub enum BeginFault {
     /// The chain.
     #[error(transparent)]
     Chain(#[from] weir_chain::ChainFault),
+    /// The books were kept on another chain, of the same id.
+    #[error(
+        "the books are of another chain: theirs began with block {ours}, and the node's with {nodes}. Use a fresh \
+         server.data_dir, or name the right node in chain.rpc_url"
+    )]
+    OtherChain {
+        /// The first block of the books' chain.
+        ours: B256,
+        /// The first block of the node's.
+        nodes: B256,
+    },
 }
 
 /// The channels that the watcher reads again at the start, whatever was missed: all that a block can still change. One
@@ -237,5 +279,49 @@ impl Sink for Facts {
             .freshness()
             .saw_block(sighting.head.timestamp, self.till.clock().now());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_store::Row;
+    use weir_store::memory::{self, Image};
+
+    fn followed(first_block: Option<u8>) -> Followed {
+        let head = BlockRef {
+            number: 7,
+            hash: B256::repeat_byte(7),
+            timestamp: weir_core::UnixSeconds(70),
+        };
+        Followed {
+            head,
+            born_in: 3,
+            first_block: first_block.map(B256::repeat_byte),
+        }
+    }
+
+    #[test]
+    fn books_are_of_the_chain_that_they_were_begun_on() {
+        let block = |byte| Some(B256::repeat_byte(byte));
+        let on = |known: Option<u8>, found| followed(known).on(found).map(|on| on.first_block).ok();
+        assert_eq!(on(Some(1), block(1)), Some(block(1)));
+        assert_eq!(on(Some(1), block(2)), None);
+        assert_eq!(on(None, block(2)), Some(block(2)), "it is learnt");
+        assert_eq!(on(Some(1), None), Some(block(1)), "who does not tell is believed");
+    }
+
+    #[tokio::test]
+    async fn a_cursor_of_version_1_is_read() {
+        let birth = weir_store::Birth {
+            unix_seconds: 1,
+            id: [7; 16],
+        };
+        let journal = memory::open(&Image::default(), birth).unwrap();
+        let mut old = codec::encode(1, &followed(None)).unwrap();
+        old.truncate(old.len() - CURSOR_SINCE_VERSION_2.len());
+        let row = Row::put(Table::ChainCursor, CURSOR_KEY, old);
+        journal.submit(vec![row]).unwrap().await.unwrap();
+        assert_eq!(Followed::read(&*journal).unwrap(), Some(followed(None)));
     }
 }

@@ -97,6 +97,7 @@ async fn threat_c7_books_restored_from_a_backup_are_found_out_and_not_sold_from(
     let followed = Followed {
         head: block(10),
         born_in: 1,
+        first_block: None,
     };
     let mut facts = Facts::new(till.clone(), followed);
     let fresh = unknown.adoption(1_000).seen;
@@ -144,6 +145,7 @@ async fn threat_c7_a_strange_settlement_later_on_ends_the_sale_on_its_channel_al
     let followed = Followed {
         head: block(10),
         born_in: 1,
+        first_block: None,
     };
     let mut facts = Facts::new(till.clone(), followed);
     let state = one.adoption(1_000).seen;

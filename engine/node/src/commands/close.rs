@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::channels::short;
-use super::operator_client::{OperatorClient, Refusal};
+use super::operator_client::Refusal;
 use super::settle::print_reached;
 use super::target::Target;
 use crate::operator::ChannelView;
@@ -39,7 +39,16 @@ impl Close {
     /// The daemon can't be reached or refuses, or the channel was not closed in time.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
         let client = self.target.client(self.target.read_config()?.as_ref())?;
-        let asked = self.ask(&client).await.map_err(Refusal::of_daemons_work)?;
+        let id = client
+            .find(&self.channel)
+            .await
+            .map_err(Refusal::of_daemons_work)?;
+        let standing = client.channel(id).await.map_err(Refusal::of_daemons_work)?;
+        if is_closed(&standing) {
+            print_reached("closed", &[standing], true, output);
+            return Ok(());
+        }
+        let asked = client.close(id).await.map_err(Refusal::of_daemons_work)?;
         let Some(seconds) = self.wait else {
             if output.json {
                 output.json(&json!({ "asked": [asked] }));
@@ -52,7 +61,7 @@ impl Close {
             ));
             return Ok(());
         };
-        let (seen, reached) = client.wait(&[asked], seconds, is_closed).await?;
+        let (seen, reached) = client.wait(&[asked], seconds, |_, now| is_closed(now)).await?;
         print_reached("closed", &seen, reached, output);
         if reached {
             Ok(())
@@ -64,12 +73,6 @@ impl Close {
     }
 }
 
-impl Close {
-    async fn ask(&self, client: &OperatorClient) -> Result<ChannelView, Refusal> {
-        client.close(client.find(&self.channel).await?).await
-    }
-}
-
-fn is_closed(_: &ChannelView, now: &ChannelView) -> bool {
+fn is_closed(now: &ChannelView) -> bool {
     now.standing == "finalized"
 }

@@ -106,7 +106,9 @@ fn report(output: Output, failure: &Failure) {
     }
     let problems = match failure {
         Failure::Config(errors) => json!(errors),
-        Failure::Usage(_) | Failure::Failed(_) | Failure::Interrupted => json!([]),
+        Failure::Usage(_) | Failure::Failed(_) => json!([]),
+        // What was interrupted has said how far it came.
+        Failure::Interrupted => return,
     };
     output.json(&json!({ "error": failure.to_string(), "problems": problems }));
 }

@@ -56,7 +56,7 @@ impl Settler {
             landed += 1;
             self.row_landed(row, attempt.batch.closes, hash).await?;
         }
-        tracing::info!(attempt = attempt.id, transaction = %hash, landed, gas_used, "settled");
+        tracing::info!(channels = landed, transaction = %hash, gas_used, attempt = attempt.id, "a settlement is in a block");
         self.tally.send_modify(|tally| {
             tally.transactions += 1;
             tally.channels += landed;

@@ -84,6 +84,7 @@ impl Simulation {
         let followed = Followed {
             head: sighting.last_final,
             born_in: 0,
+            first_block: None,
         };
         let mut facts = Facts::new(life.till.clone(), followed);
         // A poisoned store takes none; the restart reads the chain anew.

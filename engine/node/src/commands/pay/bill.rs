@@ -116,10 +116,14 @@ pub(super) fn tell_wait(wait: &Wait<'_>) {
         None => note(&format!("{why}, which may take another {left}")),
         // What comes again at once is not worth a line.
         Some(pause) if pause < Duration::from_millis(500) => {}
-        Some(pause) => note(&format!(
-            "{why}; trying again in {}, for another {left} at most (--max-wait)",
-            seconds(pause),
-        )),
+        Some(pause) => {
+            let until = match wait.tries {
+                Some(1) => "for the last time".to_owned(),
+                Some(tries) => format!("{tries} times at most"),
+                None => format!("for another {left} at most (--max-wait)"),
+            };
+            note(&format!("{why}; trying again in {}, {until}", seconds(pause)));
+        }
     }
 }
 

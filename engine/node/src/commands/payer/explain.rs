@@ -88,8 +88,9 @@ impl Again {
                     self.payer("channels"),
                 ));
             }
-            Error::OutcomeUnknown | Error::Cut { .. } => {
-                "run it again to go on; the next receipt says what was charged"
+            Error::OutcomeUnknown => "run it again; the next receipt says what was charged",
+            Error::Cut { .. } => {
+                "run again, it is bought anew from its beginning; the next receipt says what was charged"
             }
             Error::NotSeen => "run it again later, or wait longer with --max-wait",
             Error::Balance { .. } => "send tokens there",

@@ -121,7 +121,12 @@ impl Wallet {
     /// What the books hold, read under their lock; the chain is not asked.
     pub(super) fn books(&self) -> Result<Vec<ChannelRecord>, Failure> {
         let explain = |error: StateError| self.again().explain(error.into());
-        let state = StateDir::take(&self.state_dir()?, self.key()?.address()).map_err(explain)?;
+        let (directory, payer) = (self.state_dir()?, self.key()?.address());
+        // Who only looks leaves nothing behind.
+        if !StateDir::is_there(&directory, payer) {
+            return Ok(Vec::new());
+        }
+        let state = StateDir::take(&directory, payer).map_err(explain)?;
         let mut records = state.load().map_err(explain)?;
         records.sort_by_key(|record| record.channel);
         Ok(records)
@@ -139,6 +144,25 @@ fn data_home() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_only_looks_into_the_books_makes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key_file, state_dir) = (folder.path().join("key"), folder.path().join("state"));
+        let key = crate::keys::SecretKey::from_bytes([7; 32]).unwrap();
+        key.save(&key_file).unwrap();
+        let wallet = Wallet {
+            rpc_url: None,
+            key_file: Some(key_file),
+            state_dir: Some(state_dir.clone()),
+            insecure_http: false,
+        };
+        assert!(wallet.books().unwrap().is_empty());
+        assert!(!state_dir.exists());
+        drop(StateDir::take(&state_dir, key.address()).unwrap());
+        assert!(StateDir::is_there(&state_dir, key.address()));
+        assert!(wallet.books().unwrap().is_empty());
+    }
 
     #[test]
     fn threat_k1_the_next_command_takes_a_secret_url_from_the_environment() {
