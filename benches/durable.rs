@@ -33,6 +33,7 @@ const ORDER: Order = Order {
     },
     credential: None,
     charge_on: ChargeOn::Success,
+    keyed: None,
 };
 
 /// A clock that stands still: the rate of vouchers is not to be limited by the second.

@@ -8,10 +8,11 @@
 //! | `charges`, `charges_evm`, `charges_once` | payments of single answers: by other makes' clients, by hashes, by thieves, over kills and failures |
 //! | `opens` | opens that the chain does not bear out, that are not there, that come again |
 //! | `upstream_failures` | each way in which a service fails is charged or not charged exactly once |
+//! | `repeats` | requests that come again under their key: charged once, answered again |
 //! | `restart` | an orderly end, a second daemon, a chain that is away |
 //! | `other_token` | channels in a token that is not asked for, and pages that the operator did not open |
-//! | `offers` | what an unpaid request is offered |
 //! | `discovery` | what is told of a service before anybody asks, and what mppx's validator finds |
+//! | `offers` | what an unpaid request is offered |
 //! | `config` | what is said of a configuration: when it is checked, at the start, and when it has changed |
 //! | `metrics` | what Prometheus is told |
 //! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
@@ -55,6 +56,7 @@ mod opens;
 mod other_token;
 mod payer_cli;
 mod payer_leaves;
+mod repeats;
 mod reserve;
 mod restart;
 mod seller_vanished;

@@ -7,6 +7,7 @@ use crate::wallet::{Said, Wallet, credential};
 use crate::world::{PRICE, Settings, World, route};
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Value, json};
+use weir_protocol::b64;
 use weir_protocol::digest::ContentDigest;
 
 /// Posts a body, with a credential or without.
@@ -120,4 +121,51 @@ async fn a_client_that_takes_nothing_of_what_is_offered_hears_what_is() {
         assert_eq!(told["offered"], json!(["evm/session"]), "{other}");
         assert!(told["detail"].as_str().unwrap().contains("evm/session"), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_its_channel_is_told_that_it_may_go_on_with_it_and_nothing_more() {
+    let world = World::start(1).await;
+    let daemon = Daemon::start(&world.config(&world.settings("resumed"))).await;
+    let wallet = Wallet::open(&world, &daemon, 0).await;
+    let url = format!("{}/v1/answer", daemon.gateway);
+    let ask = async |method: reqwest::Method, channel: &str| {
+        let request = wallet
+            .http
+            .request(method, &url)
+            .header("payment-session", channel);
+        let said = Said::read(request.send().await.unwrap()).await;
+        let asked = challenge(&said)["request"].as_str().unwrap().to_owned();
+        serde_json::from_slice::<Value>(&b64::decode(asked.as_bytes()).unwrap()).unwrap()
+    };
+    let id = wallet.channel.to_string();
+    for method in [reqwest::Method::GET, reqwest::Method::HEAD] {
+        let asked = ask(method, &id).await;
+        assert_eq!(asked["methodDetails"]["channelId"], id, "{asked}");
+        assert!(asked.get("suggestedDeposit").is_none(), "{asked}");
+        let mut told: Vec<&String> = asked["methodDetails"].as_object().unwrap().keys().collect();
+        told.sort();
+        assert_eq!(
+            told,
+            ["chainId", "channelId", "credentialTypes", "escrowContract"]
+        );
+    }
+    let other_token = world.open_in_another_token(0).await.to_string();
+    let unknown = format!("0x{}", "77".repeat(32));
+    let anew = async |name: &str, channel: &str| {
+        let asked = ask(reqwest::Method::GET, channel).await;
+        assert!(
+            asked["methodDetails"].get("channelId").is_none(),
+            "{name}: {asked}"
+        );
+        assert!(asked.get("suggestedDeposit").is_some(), "{name}: {asked}");
+    };
+    anew("unknown", &unknown).await;
+    anew("no id", "my channel").await;
+    anew("another token", &other_token).await;
+    let closed = wallet
+        .pay(reqwest::Method::POST, &url, &wallet.close(PRICE))
+        .await;
+    assert_eq!(closed.status, 200, "{closed:?}");
+    anew("closed", &id).await;
 }

@@ -145,8 +145,8 @@ problems! {
     TransactionReverted, "https://paymentauth.org/problems/session/transaction-reverted", "Transaction Reverted", 409, EVM,
         "The transaction was mined and changed nothing." => "Find out why it reverted, and send another.";
     Blank, "about:blank", "", 500, "RFC 9457, Section 4.2.1",
-        "No type says more than the status: 404 no such route; 405 no content by this method; 408, 413 the request's body; 429 too many vouchers, deliveries or transactions at once; 502, 504 the service behind; 503 nothing can be sold now; 500 a fault of the seller."
-        => "Where `Retry-After` stands, send the same request again after so many seconds. Nothing was charged; what a charge has paid stands, and the same credential gets its answer.";
+        "No type says more than the status: 404 no such route; 405 no content by this method; 400 no readable idempotency key; 408, 413 the request's body; 409 the request of this idempotency key is under way, or was delivered once and is not kept; 422 its key was used for another request; 429 too many vouchers, deliveries or transactions at once; 502, 504 the service behind; 503 nothing can be sold now; 500 a fault of the seller."
+        => "Where `Retry-After` stands, send the same request again after so many seconds. Nothing was charged; what a charge has paid stands, and the same credential gets its answer; for the request of a key, nothing more than once.";
 }
 
 /// One problem, ready to be answered with. A 402 needs a fresh challenge beside it; no problem ever goes with

@@ -51,10 +51,23 @@ pub(crate) fn read_all_as<T>(
     read: impl Fn(&[u8]) -> Result<T, RecordFault>,
 ) -> Result<Vec<(Vec<u8>, T)>, BooksFault> {
     let mut records = Vec::new();
+    read_each(journal, table, read, |key, record| {
+        records.push((key.to_vec(), record))
+    })?;
+    Ok(records)
+}
+
+/// Reads the records of a table one by one, in the order of the keys.
+pub(crate) fn read_each<T>(
+    journal: &dyn Journal,
+    table: Table,
+    read: impl Fn(&[u8]) -> Result<T, RecordFault>,
+    mut each: impl FnMut(&[u8], T),
+) -> Result<(), BooksFault> {
     let mut broken = None;
     journal.scan(table, &mut |key, value| match read(value) {
         Ok(record) => {
-            records.push((key.to_vec(), record));
+            each(key, record);
             ControlFlow::Continue(())
         }
         Err(fault) => {
@@ -62,7 +75,7 @@ pub(crate) fn read_all_as<T>(
             ControlFlow::Break(())
         }
     })?;
-    broken.map_or(Ok(records), Err)
+    broken.map_or(Ok(()), Err)
 }
 
 /// Version of the channel record.

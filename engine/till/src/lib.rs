@@ -6,6 +6,7 @@
 //! | [`order`] | what a payment is for, and what it led to |
 //! | [`sale`] | one charge, from reserved to committed or released, exactly once |
 //! | [`charges`] | what was paid at once, and whether its answer is still owed |
+//! | [`repeats`] | requests that come again: charged once, answered again |
 //! | [`lane`], [`shard`] | the single writer of a shard of channels, with and without its queue |
 //! | [`books`], [`attempt`] | how it is all written down |
 //! | [`facts`] | what the watcher saw, into the same lanes |
@@ -26,6 +27,7 @@ pub mod lane;
 pub mod no;
 pub mod onchain;
 pub mod order;
+pub mod repeats;
 pub mod sale;
 pub mod settlement;
 pub mod settler;
@@ -38,7 +40,8 @@ pub use clock::{Clock, SystemClock};
 pub use evidence::{Evidence, Sight};
 pub use no::No;
 pub use order::{Order, Paid};
-pub use sale::{ChargeOn, Delivery, Sale};
+pub use repeats::{KeptAnswer, Keyed};
+pub use sale::{ChargeOn, Delivery, Hold, Sale};
 pub use settler::{Settled, Settler, SettlerConfig, SettlerHandle};
 pub use shard::{Adoption, Answer};
 pub use submissions::{Relay, Submissions};

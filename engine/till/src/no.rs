@@ -32,6 +32,18 @@ pub enum No {
     /// The books cannot be written: nothing is sold until the daemon is restarted on a healthy disk.
     #[error("the books cannot be kept: {0}")]
     Books(#[from] BooksFault),
+    /// The idempotency key was sent with another request on this channel.
+    #[error("the idempotency key was used for another request on this channel; nothing was charged")]
+    KeyOfAnother,
+    /// The request of this key is being answered now.
+    #[error("the request of this idempotency key is still under way; ask again for its answer")]
+    KeyUnderWay,
+    /// The request of this key was answered, by more than is kept.
+    #[error(
+        "the request of this idempotency key was delivered and charged once; its answer was a stream or too long to be \
+         kept, and is not told again. Nothing more was charged"
+    )]
+    KeyTold,
     /// The chain has it, our watcher not yet: come back in a moment with the same credential.
     #[error("the deposit has not been seen on the chain yet")]
     NotSeenYet,

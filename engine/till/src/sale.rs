@@ -4,8 +4,11 @@
 //! whose body is on its way. Dropping either decides too, so that a cancelled task leaves no charge open.
 
 use crate::no::No;
-use crate::shard::Answer;
+use crate::order::Paid;
+use crate::repeats::{Claim, End, KeptAnswer, Keyed, Repeat, read_kept};
+use crate::shard::{Answer, Ask};
 use crate::till::Till;
+use std::sync::Arc;
 use weir_core::step::Body;
 use weir_core::{Amount, ChannelId, ChargeId, Input};
 use weir_store::Durable;
@@ -28,6 +31,77 @@ pub enum ChargeOn {
 pub struct Sale {
     open: Option<Open>,
     charge_on: ChargeOn,
+    hold: Option<Hold>,
+}
+
+/// The work for a request that may be repeated. While one is held, a repeat waits; once it is dropped without a word, the
+/// answer is owed.
+#[derive(Debug)]
+#[must_use = "what became of the answer must be noted before any of it leaves"]
+pub struct Hold {
+    till: Till,
+    channel: ChannelId,
+    keyed: Keyed,
+    at_work: Arc<()>,
+}
+
+impl Hold {
+    pub(crate) fn new(till: Till, channel: ChannelId, keyed: Keyed) -> Self {
+        Self {
+            till,
+            channel,
+            keyed,
+            at_work: Arc::default(),
+        }
+    }
+
+    pub(crate) fn claim(&self) -> Claim {
+        Claim {
+            keyed: self.keyed,
+            at_work: Arc::downgrade(&self.at_work),
+        }
+    }
+
+    /// What a request gets that came before.
+    pub(crate) fn repeated(self, repeat: Repeat, answer: Durable<Answer>) -> Result<Paid, No> {
+        match repeat {
+            Repeat::Owed => Ok(Paid::Owed(self, answer)),
+            // If it is not there, it was forgotten for newer ones since the lane was asked.
+            Repeat::Kept(place) => {
+                let kept = read_kept(&**self.till.journal(), &place)?.ok_or(No::Busy)?;
+                Ok(Paid::Kept(kept, answer))
+            }
+        }
+    }
+
+    /// Keeps the answer, durably.
+    ///
+    /// # Errors
+    /// A fault of ours: nothing of it may leave then.
+    pub async fn keep(self, answer: KeptAnswer) -> Result<(), No> {
+        self.end(End::Kept(answer)).await
+    }
+
+    /// Notes, durably, that the answer leaves and is not kept.
+    ///
+    /// # Errors
+    /// A fault of ours: nothing of it may leave then.
+    pub async fn tell(self) -> Result<(), No> {
+        self.end(End::Told).await
+    }
+
+    async fn end(self, end: End) -> Result<(), No> {
+        // What is told once already stays so.
+        if !self.keyed.keeps {
+            return Ok(());
+        }
+        let ask = Ask::EndKey {
+            channel: self.channel,
+            key: self.keyed.key,
+            end,
+        };
+        self.till.ask_patiently(ask).await.map(drop)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -73,7 +147,18 @@ impl Sale {
                 amount,
             }),
             charge_on,
+            hold: None,
         }
+    }
+
+    pub(crate) fn held(mut self, hold: Option<Hold>) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// The work for a request that may be repeated, where this is one.
+    pub const fn take_hold(&mut self) -> Option<Hold> {
+        self.hold.take()
     }
 
     /// What is reserved.

@@ -5,6 +5,7 @@
 
 use crate::books::{UsedCredential, channel_row};
 use crate::no::No;
+use crate::repeats::{Change, Claim, End, Keys, Repeat};
 use std::collections::{BTreeSet, HashMap};
 use weir_core::{ChainState, Channel, ChannelId, Input, Outcome, Refusal, Terms, UnixSeconds, step};
 use weir_store::Row;
@@ -38,6 +39,17 @@ pub enum Ask {
         input: Input,
         /// The credential that pays for content.
         credential: Option<UsedCredential>,
+        /// By which the request may be repeated.
+        claim: Option<Claim>,
+    },
+    /// Note what became of the answer to a request that may be repeated.
+    EndKey {
+        /// The channel.
+        channel: ChannelId,
+        /// The key.
+        key: [u8; 32],
+        /// What became of it.
+        end: End,
     },
     /// Take a channel in, unless it is known: a payer pointed at its opening.
     Introduce(Adoption),
@@ -55,6 +67,8 @@ pub struct Answer {
     pub channel: Channel,
     /// What it led to.
     pub outcome: Outcome,
+    /// What a request that came before gets; nothing was taken or set aside for it then.
+    pub repeat: Option<Repeat>,
 }
 
 /// An answer that is not applied yet, with what it writes.
@@ -66,13 +80,24 @@ pub struct Judged {
     pub rows: Vec<Row>,
     used: Option<UsedCredential>,
     forgotten: Vec<UsedCredential>,
+    keys: Vec<Change>,
     changed: bool,
+}
+
+impl Judged {
+    fn note(&mut self, keys: impl IntoIterator<Item = (Row, Change)>) {
+        for (row, change) in keys {
+            self.rows.push(row);
+            self.keys.push(change);
+        }
+    }
 }
 
 /// The channels of one lane.
 #[derive(Debug)]
 pub struct Shard {
     channels: HashMap<ChannelId, Channel>,
+    keys: Keys,
     used: BTreeSet<UsedCredential>,
     rates: Rates,
     vouchers_per_second: u32,
@@ -105,6 +130,7 @@ impl Shard {
     pub fn new(vouchers_per_second: u32) -> Self {
         Self {
             channels: HashMap::new(),
+            keys: Keys::default(),
             used: BTreeSet::new(),
             rates: Rates {
                 second: UnixSeconds(0),
@@ -117,6 +143,11 @@ impl Shard {
     /// Puts back a channel that was read from the books.
     pub fn restore(&mut self, channel: Channel) {
         self.channels.insert(channel.id(), channel);
+    }
+
+    /// Puts back a key that was read from the books.
+    pub(crate) fn restore_key(&mut self, key: &Change) {
+        self.keys.apply(key);
     }
 
     /// Puts back a used credential that was read from the books.
@@ -146,27 +177,57 @@ impl Shard {
                     seen: adoption.seen,
                     last_final: adoption.last_final,
                 };
-                self.judge_move(adoption.id, observe, None, now)
+                self.judge_move(adoption.id, observe, (None, None), now)
             }
             Ask::Observe(adoption) => judge_new(adoption),
             Ask::Move {
                 channel,
                 input,
                 credential,
+                claim,
             } => {
                 if matches!(input, Input::Pay { .. }) {
                     self.must_not_be_too_fast(*channel, now)?;
                 }
-                self.judge_move(*channel, *input, *credential, now)
+                match self.judge_repeat(*channel, input, claim.as_ref(), now)? {
+                    Some(repeated) => Ok(repeated),
+                    None => self.judge_move(*channel, *input, (*credential, claim.as_ref()), now),
+                }
+            }
+            Ask::EndKey { channel, key, end } => {
+                let mut judged = unchanged(self.find(channel)?.clone());
+                judged.note(self.keys.end(*channel, key, end)?);
+                Ok(judged)
             }
         }
+    }
+
+    /// What a request gets that came before: its voucher proves who asks, and is neither taken nor refused.
+    fn judge_repeat(
+        &self,
+        id: ChannelId,
+        input: &Input,
+        claim: Option<&Claim>,
+        now: UnixSeconds,
+    ) -> Result<Option<Judged>, No> {
+        let (Some(claim), Input::Pay { voucher, .. }) = (claim, input) else {
+            return Ok(None);
+        };
+        let channel = self.find(&id)?;
+        let Some((repeat, change)) = self.keys.find(channel, claim, voucher.cumulative(), now)? else {
+            return Ok(None);
+        };
+        let mut judged = unchanged(channel.clone());
+        judged.answer.repeat = Some(repeat);
+        judged.keys.push(change);
+        Ok(Some(judged))
     }
 
     fn judge_move(
         &self,
         id: ChannelId,
         input: Input,
-        credential: Option<UsedCredential>,
+        (credential, claim): (Option<UsedCredential>, Option<&Claim>),
         now: UnixSeconds,
     ) -> Result<Judged, No> {
         if credential.is_some_and(|credential| self.used.contains(&credential)) {
@@ -192,17 +253,29 @@ impl Shard {
             );
             rows.extend(forgotten.iter().map(UsedCredential::forget));
         }
-        let answer = Answer {
-            channel: moved.channel,
-            outcome: moved.outcome,
-        };
-        Ok(Judged {
-            answer,
+        let outcome = moved.outcome;
+        let mut judged = Judged {
+            answer: Answer {
+                channel: moved.channel,
+                outcome,
+                repeat: None,
+            },
             rows,
             used,
             forgotten,
+            keys: Vec::new(),
             changed,
-        })
+        };
+        match (input, outcome, claim) {
+            (Input::Pay { voucher, .. }, Outcome::Reserved(charge), Some(claim)) => {
+                judged.note(self.keys.begin((id, charge), claim, voucher.cumulative(), now)?);
+            }
+            (Input::Release { charge } | Input::Credit { charge }, ..) => {
+                judged.note(self.keys.give_back(id, charge));
+            }
+            _ => {}
+        }
+        Ok(judged)
     }
 
     /// Makes a judgement so; its rows are in the journal's hands by now.
@@ -216,6 +289,9 @@ impl Shard {
         }
         for old in &judged.forgotten {
             self.used.remove(old);
+        }
+        for change in &judged.keys {
+            self.keys.apply(change);
         }
     }
 
@@ -245,12 +321,17 @@ fn judge_new(adoption: &Adoption) -> Result<Judged, No> {
     } else {
         Outcome::Done
     };
-    let answer = Answer { channel, outcome };
+    let answer = Answer {
+        channel,
+        outcome,
+        repeat: None,
+    };
     Ok(Judged {
         answer,
         rows,
         used: None,
         forgotten: Vec::new(),
+        keys: Vec::new(),
         changed: true,
     })
 }
@@ -259,12 +340,14 @@ fn unchanged(channel: Channel) -> Judged {
     let answer = Answer {
         channel,
         outcome: Outcome::Done,
+        repeat: None,
     };
     Judged {
         answer,
         rows: Vec::new(),
         used: None,
         forgotten: Vec::new(),
+        keys: Vec::new(),
         changed: false,
     }
 }

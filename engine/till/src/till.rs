@@ -6,7 +6,8 @@ use crate::freshness::{Budget, Freshness};
 use crate::lane::Lane;
 use crate::no::No;
 use crate::order::{Order, Paid};
-use crate::sale::Sale;
+use crate::repeats::read_keys;
+use crate::sale::{Hold, Sale};
 use crate::shard::{Adoption, Answer, Ask, Shard};
 use std::collections::HashMap;
 use std::fmt;
@@ -116,6 +117,11 @@ impl Till {
                 shard.restore_used(used);
             }
         }
+        read_keys(&*journal, |channel, key| {
+            if let Some(shard) = shards.get_mut(lane_of(channel)) {
+                shard.restore_key(&key);
+            }
+        })?;
         for chunk in rows.chunks(RECOVERED_ROWS) {
             journal.submit(chunk.to_vec())?.await?;
         }
@@ -214,18 +220,25 @@ impl Till {
             price: order.price,
         };
         let credential = order.credential.filter(|_| order.price.is_some());
+        let channel = voucher.channel();
+        let keyed = order.keyed.filter(|_| order.price.is_some());
+        let hold = keyed.map(|keyed| Hold::new(self.clone(), channel, keyed));
         let answer = self
             .ask(Ask::Move {
-                channel: voucher.channel(),
+                channel,
                 input,
                 credential,
+                claim: hold.as_ref().map(Hold::claim),
             })
             .await?;
+        if let Some(repeat) = answer.get().repeat {
+            return hold.ok_or(No::Busy)?.repeated(repeat, answer);
+        }
         Ok(match (answer.get().outcome, order.price) {
-            (Outcome::Reserved(charge), Some(price)) => Paid::Sale(
-                Sale::new(self.clone(), voucher.channel(), charge, price, order.charge_on),
-                answer,
-            ),
+            (Outcome::Reserved(charge), Some(price)) => {
+                let sale = Sale::new(self.clone(), channel, charge, price, order.charge_on);
+                Paid::Sale(sale.held(hold), answer)
+            }
             (Outcome::Short { required }, _) => Paid::Short { required, answer },
             _ => Paid::Accepted(answer),
         })
@@ -334,6 +347,7 @@ impl Till {
             channel,
             input,
             credential: None,
+            claim: None,
         })
         .await
     }
@@ -343,10 +357,20 @@ impl Till {
     /// # Errors
     /// A [`No`], but never [`No::Busy`].
     pub async fn tell_patiently(&self, channel: ChannelId, input: Input) -> Result<Durable<Answer>, No> {
+        let ask = Ask::Move {
+            channel,
+            input,
+            credential: None,
+            claim: None,
+        };
+        self.ask_patiently(ask).await
+    }
+
+    pub(crate) async fn ask_patiently(&self, ask: Ask) -> Result<Durable<Answer>, No> {
         loop {
-            match self.tell(channel, input).await {
+            match self.ask(ask.clone()).await {
                 Err(No::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
-                told => return told,
+                answered => return answered,
             }
         }
     }
@@ -369,9 +393,9 @@ impl Till {
         self.inner.journal.close()
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Durable<Answer>, No> {
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Durable<Answer>, No> {
         let id = match &ask {
-            Ask::Move { channel, .. } | Ask::Read(channel) => *channel,
+            Ask::Move { channel, .. } | Ask::EndKey { channel, .. } | Ask::Read(channel) => *channel,
             Ask::Introduce(adoption) | Ask::Observe(adoption) => adoption.id,
         };
         match self.inner.lanes.get(lane_of(id)) {

@@ -58,6 +58,9 @@ impl From<No> for Denied {
                 (StatusCode::SERVICE_UNAVAILABLE, BUSY_RETRY_SECONDS)
             }
             No::TooFast { .. } => (StatusCode::TOO_MANY_REQUESTS, BUSY_RETRY_SECONDS),
+            No::KeyUnderWay => (StatusCode::CONFLICT, BUSY_RETRY_SECONDS),
+            No::KeyOfAnother => return Problem::blank(422, no.to_string()).into(),
+            No::KeyTold => return Problem::blank(409, no.to_string()).into(),
             No::ViewStale { .. } | No::Stopping | No::Books(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, TROUBLE_RETRY_SECONDS)
             }
@@ -171,4 +174,26 @@ pub fn stamp(response: &mut Response<Body>, receipt: Result<String, ReceiptError
         header::CACHE_CONTROL,
         HeaderValue::from_static("private, no-store"),
     );
+}
+
+/// 200 with a receipt and no content.
+pub(super) fn managed(paper: &Paper, answer: &Durable<Answer>) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    paper.stamp(&mut response, answer);
+    response
+}
+
+/// The upstream's own refusal, passed on without a receipt and never cached.
+pub(super) fn uncharged(mut response: Response<Body>) -> Response<Body> {
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A failure that the route charges for all the same (`charge_on = "always"`).
+pub(super) fn upstream_response(fault: &UpstreamFault) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{fault}\n")));
+    *response.status_mut() = fault.status();
+    response
 }

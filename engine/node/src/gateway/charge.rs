@@ -5,9 +5,8 @@
 //! is owed still: the same credential gets it (docs/adr/0015).
 
 use crate::gateway::Gateway;
-use crate::gateway::answer::{Denied, stamp};
+use crate::gateway::answer::{Denied, stamp, uncharged, upstream_response};
 use crate::gateway::offer::CHALLENGE_SECONDS;
-use crate::gateway::pay::{uncharged, upstream_response};
 use crate::gateway::proxy::{Delivering, Ends, RequestBody, UpstreamFault, is_success};
 use crate::gateway::route::Route;
 use crate::gateway::submit;

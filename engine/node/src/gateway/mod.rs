@@ -11,6 +11,7 @@ pub mod latency;
 pub mod offer;
 pub mod pay;
 pub mod proxy;
+pub mod repeat;
 pub mod route;
 pub mod stream;
 pub mod streams;
@@ -18,7 +19,7 @@ pub mod submit;
 
 use crate::gateway::answer::{Denied, PAYMENT_RECEIPT};
 use crate::gateway::bound::Bodies;
-use crate::gateway::offer::{Offers, Way};
+use crate::gateway::offer::{Offers, Wants, Way};
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Price, Route};
 use crate::gateway::streams::Streams;
@@ -154,7 +155,7 @@ impl Gateway {
         };
         let ways = chosen.into_iter().filter_map(|at| ways.get(at).copied());
         let now = self.inner.till.clock().now();
-        let challenge = |way| self.inner.offers.challenge(way, sold, asking.digest.clone(), now);
+        let challenge = |way| self.inner.offers.challenge(way, sold, &asking.wants, now);
         match ways.map(challenge).collect::<Result<Vec<_>, _>>() {
             Ok(challenges) => {
                 self.inner.metrics.challenged();
@@ -173,7 +174,8 @@ impl Gateway {
 
     /// Sells what a paid route serves, or manages a channel.
     async fn sell(&self, request: Request, route: &Route, price: &Price) -> Response<Body> {
-        if !price.bind_body || !has_body(&request) {
+        let is_digested = price.bind_body || repeat::is_keyed(&request);
+        if !is_digested || !has_body(&request) {
             return self.sell_for(request, (route, price), None).await;
         }
         match self.inner.bodies.read(request).await {
@@ -182,21 +184,24 @@ impl Gateway {
         }
     }
 
-    /// Sells to a request whose body has this digest, where the route binds challenges to bodies.
+    /// Sells to a request whose body has this digest, where it was read whole.
     async fn sell_for(
         &self,
         request: Request,
         (route, price): (&Route, &Price),
         digest: Option<ContentDigest>,
     ) -> Response<Body> {
-        let asking = Asking::of(&request, digest);
+        let bound = digest.filter(|_| price.bind_body);
+        let mut asking = Asking::of(&request, bound);
         let lines = request.headers().get_all(header::AUTHORIZATION);
         let credential = match Credential::find(lines.iter().map(HeaderValue::as_bytes)) {
             Ok(Some(credential)) => credential,
             Ok(None) => {
-                if let Err(no) = self.must_manage(session_of(&request)) {
+                let session = session_of(&request);
+                if let Err(no) = self.must_manage(session) {
                     return Denied::from(no).into_response();
                 }
+                asking.wants.resumes = self.resumable(session).await;
                 return self.deny(self.asks(price, &asking), (route, price), &asking);
             }
             Err(error) => {
@@ -208,7 +213,7 @@ impl Gateway {
         let way = self.inner.offers.way_of(&credential.challenge);
         match self.pay(request, credential, (route, digest)).await {
             // The next request's body is not known yet, and a challenge without it would buy the answer to any.
-            Ok(response) if digest.is_some() => response,
+            Ok(response) if bound.is_some() => response,
             Ok(mut response) => {
                 // The next request's challenge comes with this answer, which spares the payer an unpaid round trip.
                 let now = self.inner.till.clock().now();
@@ -217,7 +222,11 @@ impl Gateway {
                     way.intent() != Intent::Charge || response.headers().contains_key(PAYMENT_RECEIPT)
                 };
                 let way = way.filter(is_over);
-                let next = way.map(|way| self.inner.offers.challenge(way, (route, price), None, now));
+                let next = way.map(|way| {
+                    self.inner
+                        .offers
+                        .challenge(way, (route, price), &Wants::default(), now)
+                });
                 if let Some(Ok(challenge)) = next {
                     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
                 }
@@ -228,6 +237,20 @@ impl Gateway {
                 self.deny(denied, (route, price), &asking)
             }
         }
+    }
+
+    /// The channel that an unpaid request names, where it could pay here. The asker is told no more of it than what it
+    /// said itself and the chain tells everybody.
+    async fn resumable(&self, session: Option<ChannelId>) -> Option<ChannelId> {
+        let id = session?;
+        let (till, seller) = (&self.inner.till, self.inner.offers.seller());
+        let terms = till.terms(id)?;
+        if terms.payee != seller.recipient || terms.token != seller.token {
+            return None;
+        }
+        let answer = till.read(id).await.ok()?;
+        answer.get().channel.must_be_live().ok()?;
+        Some(id)
     }
 
     /// What an unpaid request is told. A client that takes nothing of what is offered hears what is, and gets the
@@ -253,8 +276,8 @@ impl Gateway {
 
 /// By what the challenges beside a no are made.
 struct Asking {
-    /// The body's digest, where the route binds challenges to bodies.
-    digest: Option<String>,
+    /// What they are made for.
+    wants: Wants,
     /// What the client would rather pay with, if it says so legibly.
     accepts: Option<AcceptPayment>,
 }
@@ -263,7 +286,10 @@ impl Asking {
     fn of(request: &Request, digest: Option<ContentDigest>) -> Self {
         let accepts = request.headers().get(ACCEPT_PAYMENT);
         Self {
-            digest: digest.map(|digest| digest.to_string()),
+            wants: Wants {
+                digest: digest.map(|digest| digest.to_string()),
+                resumes: None,
+            },
             accepts: accepts.and_then(|value| AcceptPayment::read(value.as_bytes())),
         }
     }

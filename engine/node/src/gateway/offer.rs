@@ -4,7 +4,7 @@ use crate::gateway::route::{Price, Route};
 use alloy_primitives::Address;
 use axum::http::HeaderValue;
 use std::sync::{Arc, PoisonError, RwLock};
-use weir_core::{Amount, Domain, UnixSeconds};
+use weir_core::{Amount, ChannelId, Domain, UnixSeconds};
 use weir_protocol::charge::{ChargeDetails, ChargeRequest, ChargeRules, PERMIT2};
 use weir_protocol::opaque::NONCE_BYTES;
 use weir_protocol::rails::Rail;
@@ -68,6 +68,15 @@ impl Way {
             Self::Charge(rules) => (rules.method, Intent::Charge.name()),
         }
     }
+}
+
+/// What a challenge is made for, beside its route.
+#[derive(Debug, Clone, Default)]
+pub struct Wants {
+    /// The digest of the one request body that it buys the answer to.
+    pub digest: Option<String>,
+    /// The channel that its asker could go on with.
+    pub resumes: Option<ChannelId>,
 }
 
 /// What a challenge of ours asked for.
@@ -135,14 +144,16 @@ impl Offers {
         &self,
         way: Way,
         (route, price): (&Route, &Price),
-        digest: Option<String>,
+        wants: &Wants,
         now: UnixSeconds,
     ) -> Result<HeaderValue, OfferFault> {
         let mut nonce = [0u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| OfferFault::NoRandomness)?;
         let (method, intent) = way.names();
         let request = match way {
-            Way::Session(rail) => self.session(rail, price).encode(rail.rules().addresses),
+            Way::Session(rail) => self
+                .session(rail, price, wants.resumes)
+                .encode(rail.rules().addresses),
             Way::Charge(rules) => self.payment(rules, price)?.encode(rules.addresses),
         };
         let unbound = Unbound {
@@ -151,7 +162,7 @@ impl Offers {
             intent: intent.to_owned(),
             request: request.map_err(|error| OfferFault::Unwritable(error.to_string()))?,
             expires: now.after(CHALLENGE_SECONDS),
-            digest,
+            digest: wants.digest.clone(),
             description: price.description.clone(),
             opaque: Opaque::new(nonce, route.name()),
         };
@@ -165,7 +176,7 @@ impl Offers {
         HeaderValue::from_str(&header).map_err(|error| OfferFault::Unwritable(error.to_string()))
     }
 
-    fn session(&self, rail: &dyn Rail, price: &Price) -> SessionRequest {
+    fn session(&self, rail: &dyn Rail, price: &Price, resumes: Option<ChannelId>) -> SessionRequest {
         let seller = &self.seller;
         let rules = rail.rules();
         let types = |kinds: &[&str]| kinds.iter().copied().map(str::to_owned).collect();
@@ -175,13 +186,16 @@ impl Offers {
             currency: seller.token,
             recipient: seller.recipient,
             unit_type: Some(price.unit.clone()),
+            // Who resumes a channel has locked its deposit (draft-tempo-session-00, Method Details).
             suggested_deposit: price
                 .suggested_deposit
+                .filter(|_| resumes.is_none())
                 .map(|deposit| Amount::new(deposit.base_units())),
             description: None,
             external_id: None,
             method_details: MethodDetails {
                 min_voucher_delta: delta,
+                channel_id: resumes,
                 session_protocol: rules.session_protocol.map(str::to_owned),
                 credential_types: rules.credential_types.map(types),
                 ..MethodDetails::new(seller.domain.escrow(), seller.domain.chain_id())

@@ -1,10 +1,11 @@
 //! From a credential to content, a receipt, or a typed no.
 
-use crate::gateway::answer::{Denied, Paper};
+use crate::gateway::answer::{Denied, Paper, managed, uncharged, upstream_response};
 use crate::gateway::bound::must_be_bound;
 use crate::gateway::charge::Bill;
 use crate::gateway::offer::Asked;
-use crate::gateway::proxy::{Delivering, RequestBody, UpstreamFault, is_success};
+use crate::gateway::proxy::{Delivering, RequestBody, is_success};
+use crate::gateway::repeat;
 use crate::gateway::route::{Meter, Price, Route};
 use crate::gateway::stream::{Metered, is_events};
 use crate::gateway::{Gateway, has_body, has_body_or_query};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 use weir_core::step::{LowerVoucher, VoucherRules};
-use weir_core::{ChannelId, Claimed, Refusal, Voucher};
+use weir_core::{Channel, ChannelId, Claimed, Refusal, Voucher};
 use weir_protocol::delivery::ActionKind;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
@@ -37,12 +38,12 @@ const MINED_POLL: Duration = Duration::from_millis(500);
 pub const DEPOSIT_WAIT: Duration = Duration::from_secs(20);
 
 /// What one request is about, once its challenge is known to be ours.
-struct Visit<'a> {
+pub(super) struct Visit<'a> {
     began: Instant,
-    request: Request,
+    pub(super) request: Request,
     offer: SessionRequest,
-    order: Order,
-    paper: Paper,
+    pub(super) order: Order,
+    pub(super) paper: Paper,
     route: &'a Route,
     /// Whether it opens a channel, or says so.
     opens: bool,
@@ -93,6 +94,10 @@ impl Gateway {
             .claim(&credential, &offer)
             .map_err(|error| Denied::from(Problem::from(&error)))?;
         let wants = wanted(&request, route, action.kind())?;
+        let keyed = match wants {
+            Delivers::Content => repeat::keyed(&request, route, digest)?,
+            Delivers::Management => None,
+        };
         self.must_have_time(wants, &action)?;
         let tag = UsedCredential {
             expires: verified.expires(),
@@ -111,6 +116,7 @@ impl Gateway {
             },
             credential: Some(tag),
             charge_on,
+            keyed,
         };
         let opens = matches!(action, Action::Open(_));
         let paper = Paper {
@@ -222,9 +228,17 @@ impl Gateway {
     async fn buy(&self, visit: Visit<'_>, voucher: Voucher<Claimed>) -> Result<Response<Body>, Denied> {
         self.must_fit(&visit.offer, voucher.channel())?;
         let paid = self.inner.till.pay(voucher, visit.order).await?;
-        self.inner.metrics.voucher_accepted();
+        if !matches!(paid, Paid::Kept(..) | Paid::Owed(..)) {
+            self.inner.metrics.voucher_accepted();
+        }
         match paid {
             Paid::Sale(sale, opening) => self.deliver(visit, (sale, opening)).await,
+            Paid::Kept(kept, answer) => {
+                let mut response = repeat::again(kept);
+                visit.paper.stamp(&mut response, &answer);
+                Ok(response)
+            }
+            Paid::Owed(hold, answer) => self.redeliver(visit, (hold, answer)).await,
             Paid::Accepted(answer) => Ok(managed(&visit.paper, &answer)),
             // An open that buys nothing is still an open; a 402 would invite a second deposit.
             Paid::Short { answer, .. } if visit.opens => Ok(managed(&visit.paper, &answer)),
@@ -239,16 +253,10 @@ impl Gateway {
     async fn deliver(
         &self,
         visit: Visit<'_>,
-        (sale, opening): (Sale, Durable<Answer>),
+        (mut sale, opening): (Sale, Durable<Answer>),
     ) -> Result<Response<Body>, Denied> {
-        let channel = &opening.get().channel;
-        let facts = [
-            (HeaderName::from_static("weir-channel"), channel.id().to_string()),
-            (
-                HeaderName::from_static("weir-payer"),
-                channel.terms().payer.to_string(),
-            ),
-        ];
+        let facts = facts(&opening.get().channel);
+        let (hold, charge_on) = (sale.take_hold(), sale.charge_on());
         let Visit {
             began,
             request,
@@ -258,10 +266,10 @@ impl Gateway {
             ..
         } = visit;
         let sent = RequestBody::default();
-        if sale.charge_on() == ChargeOn::Always {
+        if charge_on == ChargeOn::Always {
             let (answer, delivery) = sale.commit().await?;
             self.inner.metrics.sold();
-            let mut response = match self.inner.upstream.send(request, &facts, &sent).await {
+            let response = match self.inner.upstream.send(request, &facts, &sent).await {
                 Ok(response) => response
                     .map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent))),
                 Err(fault) => {
@@ -269,6 +277,7 @@ impl Gateway {
                     upstream_response(&fault)
                 }
             };
+            let mut response = repeat::note(hold, response, charge_on).await?;
             paper.stamp(&mut response, &answer);
             self.inner.metrics.paid(began.elapsed());
             return Ok(response);
@@ -280,7 +289,7 @@ impl Gateway {
                 return Err(Denied::from(&fault));
             }
         };
-        if sale.charge_on() == ChargeOn::Success && !is_success(response.status()) {
+        if charge_on == ChargeOn::Success && !is_success(response.status()) {
             tracing::debug!(route = route.path, status = %response.status(), amount = %offer.amount, "not charged");
             sale.release().await?;
             return Ok(uncharged(response));
@@ -295,8 +304,9 @@ impl Gateway {
         }
         let (answer, delivery) = sale.commit().await?;
         self.inner.metrics.sold();
-        let mut response =
+        let response =
             response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent)));
+        let mut response = repeat::note(hold, response, charge_on).await?;
         paper.stamp(&mut response, &answer);
         self.inner.metrics.paid(began.elapsed());
         Ok(response)
@@ -388,25 +398,13 @@ fn lower_rule(rail: &dyn Rail) -> LowerVoucher {
     }
 }
 
-/// 200 with a receipt and no content.
-fn managed(paper: &Paper, answer: &Durable<Answer>) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    paper.stamp(&mut response, answer);
-    response
-}
-
-/// The upstream's own refusal, passed on without a receipt and never cached.
-pub(super) fn uncharged(mut response: Response<Body>) -> Response<Body> {
-    response.headers_mut().insert(
-        axum::http::header::CACHE_CONTROL,
-        axum::http::HeaderValue::from_static("no-store"),
-    );
-    response
-}
-
-/// A failure that the route charges for all the same (`charge_on = "always"`).
-pub(super) fn upstream_response(fault: &UpstreamFault) -> Response<Body> {
-    let mut response = Response::new(Body::from(format!("{fault}\n")));
-    *response.status_mut() = fault.status();
-    response
+/// What the service is told of who pays.
+pub(super) fn facts(channel: &Channel) -> [(HeaderName, String); 2] {
+    [
+        (HeaderName::from_static("weir-channel"), channel.id().to_string()),
+        (
+            HeaderName::from_static("weir-payer"),
+            channel.terms().payer.to_string(),
+        ),
+    ]
 }

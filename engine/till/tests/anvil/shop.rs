@@ -180,6 +180,7 @@ impl Shop {
                 tag: ChallengeTag([number; 32]),
             }),
             charge_on: ChargeOn::Success,
+            keyed: None,
         };
         let Paid::Sale(sale, _) = self.till.pay(voucher, order).await.unwrap() else {
             panic!("nothing was sold")

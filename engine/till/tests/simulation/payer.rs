@@ -98,6 +98,8 @@ impl Purchase {
                     .ledger
                     .acknowledged(&answer.get().channel);
             }
+            // No request here has a key.
+            Ok(Paid::Kept(..) | Paid::Owed(..)) => self.forget(),
             // Poisoned: what was written is not known before the restart.
             Err(No::Books(_)) => {}
             Err(_) => self.forget(),

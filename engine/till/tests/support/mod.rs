@@ -117,6 +117,7 @@ impl Payer {
                 tag: ChallengeTag(tag),
             }),
             charge_on: ChargeOn::Success,
+            keyed: None,
         }
     }
 }
