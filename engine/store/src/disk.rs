@@ -5,8 +5,10 @@
 //!   module keeps its own handle on the data file and calls `fdatasync` on it after each `flush`, before any
 //!   ticket resolves. Errors of write-back reach that handle too, whoever caused them.
 //! - sled believes in its own syncs when it reuses segments: a segment is overwritten once the pages that were in
-//!   it have been rewritten, and *one whole segment* has been filled after those. With `SEGMENT_BYTES` far above
-//!   what one group can write, a true sync always falls into that whole segment, and so comes before the reuse.
+//!   it have been rewritten, and *one whole segment* has been filled after those. With `SEGMENT_BYTES` above what
+//!   one group can write, a true sync always falls into that whole segment, and so comes before the reuse.
+//! - What a group writes is not what it is given: a leaf is rewritten whole after some ten changes. Where values are
+//!   long, each row counts as much as the longest (`Table::row_bytes_min`), so that a group touches few such leaves.
 //! - Nodes above a quarter of a segment go to files in `blobs/` that are never synced. The limits on keys and
 //!   values keep every node below that.
 //! - The background flusher stays off: only the committer writes, and what it writes it syncs.
@@ -43,6 +45,8 @@ const LEAF_ROWS_MAX: usize = 17;
 const LEAF_ROW_OVERHEAD_BYTES: usize = 64;
 /// What sled writes per byte given, at the very worst of rewriting and cleaning leaves of ordinary rows.
 const WRITE_AMPLIFICATION_MAX: usize = 20;
+/// Rows of one group in tables of long values: each may be the one that has its leaf rewritten.
+const HEAVY_ROWS_MAX: usize = GROUP_BYTES_MAX / VALUE_BYTES_MAX;
 
 const _: () = {
     let leaf = LEAF_ROWS_MAX * (KEY_BYTES_MAX + VALUE_BYTES_MAX + LEAF_ROW_OVERHEAD_BYTES);
@@ -51,6 +55,10 @@ const _: () = {
     assert!(
         GROUP_BYTES_MAX * WRITE_AMPLIFICATION_MAX <= SEGMENT_BYTES,
         "a sync must fall into every segment that is filled"
+    );
+    assert!(
+        HEAVY_ROWS_MAX * leaf <= SEGMENT_BYTES,
+        "and into every one that is filled with heavy leaves"
     );
 };
 
@@ -90,7 +98,8 @@ fn open_backend(directory: &Path, birth: Birth) -> Result<(SledBackend, Identity
     files::make_directory(directory)?;
     let lock = files::lock(directory)?;
     let database = directory.join(DATABASE);
-    if !database.exists() {
+    let is_there = database.try_exists();
+    if !is_there.map_err(|error| StoreFault::disk(format!("looking for {}", database.display()), error))? {
         create(directory, &database, birth)?;
     }
     let backend = SledBackend::open(&database, Some(lock))?;

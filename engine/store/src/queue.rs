@@ -45,9 +45,9 @@ impl Group {
         for row in rows {
             let address = address(row.table, &row.key);
             let address_bytes = address.len();
-            self.bytes += weight(address_bytes, row.value.as_deref());
+            self.bytes += weight(row.table, address_bytes, row.value.as_deref());
             if let Some(replaced) = self.rows.insert(address, row.value) {
-                self.bytes -= weight(address_bytes, replaced.as_deref());
+                self.bytes -= weight(row.table, address_bytes, replaced.as_deref());
             }
         }
     }
@@ -339,4 +339,29 @@ fn check(rows: &[Row]) -> Result<usize, StoreFault> {
     let bytes = rows.iter().map(Row::bytes).sum();
     limit("a submission (bytes)", bytes, GROUP_BYTES_MAX)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sizes of the groups that so many deletions go to the disk in.
+    fn groups(table: Table, deletions: u8) -> Vec<usize> {
+        let shared = Shared::default();
+        for key in 0..deletions {
+            shared.submit(vec![Row::delete(table, [key])]).unwrap();
+        }
+        shared.start_closing();
+        std::iter::from_fn(|| shared.next_group())
+            .map(|group| group.rows().count())
+            .collect()
+    }
+
+    #[test]
+    fn a_group_touches_few_rows_where_leaves_are_heavy() {
+        let heavy = GROUP_BYTES_MAX / VALUE_BYTES_MAX;
+        assert_eq!(heavy, 8);
+        assert_eq!(groups(Table::Idempotency, 20), [heavy, heavy, 4]);
+        assert_eq!(groups(Table::UsedCredentials, 20), [20]);
+    }
 }

@@ -50,6 +50,15 @@ impl Table {
         Self::Charges,
     ];
 
+    /// What a row of this table adds to a group at least, in bytes. sled rewrites a whole leaf now and then, whatever
+    /// touched it: where values are long, a deletion costs what a value does.
+    pub(crate) const fn row_bytes_min(self) -> usize {
+        match self {
+            Self::Idempotency => VALUE_BYTES_MAX,
+            _ => 0,
+        }
+    }
+
     /// The first byte of every key of this table.
     pub(crate) const fn prefix(self) -> u8 {
         self as u8
@@ -88,13 +97,14 @@ impl Row {
 
     /// What the row adds to a group, for the limits.
     pub(crate) fn bytes(&self) -> usize {
-        weight(self.key.len() + 1, self.value.as_deref())
+        weight(self.table, self.key.len() + 1, self.value.as_deref())
     }
 }
 
-/// The bytes of one address and its value.
-pub(crate) fn weight(address_bytes: usize, value: Option<&[u8]>) -> usize {
-    address_bytes + value.map_or(0, <[u8]>::len)
+/// The bytes of one address and its value, or what its table's leaves make of it.
+pub(crate) fn weight(table: Table, address_bytes: usize, value: Option<&[u8]>) -> usize {
+    let bytes = address_bytes + value.map_or(0, <[u8]>::len);
+    bytes.max(table.row_bytes_min())
 }
 
 /// The key in the one flat key space that a backend keeps: table number, then key.
@@ -105,4 +115,25 @@ pub(crate) fn address(table: Table, key: &[u8]) -> Vec<u8> {
     address.push(table.prefix());
     address.extend_from_slice(key);
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_heavy_leaves_weighs_a_value_whatever_it_does() {
+        for table in Table::ALL {
+            let light = table.row_bytes_min();
+            assert_eq!(Row::delete(table, [1; 7]).bytes(), light.max(8), "{table:?}");
+            assert_eq!(
+                Row::put(table, [1; 7], [2; 9]).bytes(),
+                light.max(17),
+                "{table:?}"
+            );
+            let most = vec![2; VALUE_BYTES_MAX];
+            assert_eq!(Row::put(table, [1; 7], most).bytes(), 8 + VALUE_BYTES_MAX);
+        }
+        assert_eq!(Row::delete(Table::Idempotency, [1; 7]).bytes(), VALUE_BYTES_MAX);
+    }
 }
