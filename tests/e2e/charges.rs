@@ -54,6 +54,11 @@ impl Scene {
             route("/v1/both", PRICE, "accept = [\"session\", \"charge\"]"),
             route("/v1/zero", 0, "accept = [\"charge\"]"),
             route("/broken/once", PRICE, "accept = [\"charge\"]"),
+            route(
+                "/broken/any",
+                PRICE,
+                "accept = [\"charge\"]\ncharge_on = \"first_byte\"",
+            ),
             route("/cut/once", PRICE, "accept = [\"charge\"]"),
         ];
         let config: PathBuf = self.world.config(&Settings {

@@ -2,16 +2,21 @@
 
 use crate::charges::{ask, must_be_sold, must_be_used, repeat};
 use crate::daemon::Daemon;
-use crate::wallet::{Said, encoded};
+use crate::service::ANSWER;
+use crate::wallet::{Said, Wallet, encoded};
 use crate::world::{PRICE, Settings, World, route};
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall;
-use reqwest::Client;
+use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_chain::{Call, IToken, Sender};
 use weir_protocol::charge::ChargeReceipt;
+
+/// Blocks until a payment is final, one a second: more than a request waits for.
+const FINALITY: u64 = 25;
 
 /// What is sent to whom.
 struct Sent {
@@ -26,10 +31,17 @@ struct Shop {
 
 impl Shop {
     async fn open(name: &'static str) -> (Self, Daemon) {
+        Self::open_with(name, "", None).await
+    }
+
+    /// With more lines of `[chain]`, or another service.
+    async fn open_with(name: &'static str, chain: &str, upstream: Option<&str>) -> (Self, Daemon) {
         let world = World::start(2).await;
         let routes = route("/v1/once", PRICE, "accept = [\"charge\"]");
         let daemon = Daemon::start(&world.config(&Settings {
             routes: &routes,
+            chain,
+            upstream: upstream.unwrap_or(&world.service.url),
             ..world.settings(name)
         }))
         .await;
@@ -90,7 +102,7 @@ impl Shop {
 #[tokio::test(flavor = "multi_thread")]
 async fn threat_h7_a_transfer_that_the_payer_sent_buys_one_answer() {
     let (shop, daemon) = Shop::open("hash").await;
-    let challenge = shop.challenge().await;
+    let (challenge, early) = (shop.challenge().await, shop.challenge().await);
     let offered = challenge["request"].as_str().unwrap();
     let offered: Value = serde_json::from_slice(&weir_protocol::b64::decode(offered).unwrap()).unwrap();
     assert_eq!(
@@ -116,13 +128,13 @@ async fn threat_h7_a_transfer_that_the_payer_sent_buys_one_answer() {
 
     must_be_used(&ask(&shop.url, &mine).await.unwrap(), "again");
     // The same transaction under another challenge, that the thief had before it was sent.
-    let early = shop.challenge().await;
     let said = ask(&shop.url, &shop.credential(&early, hash, 0)).await.unwrap();
     assert_eq!(
         (said.status, said.problem().as_str()),
         (402, "verification-failed"),
         "{said:?}"
     );
+    assert!(said.body.contains("paid for another challenge"), "{said:?}");
     daemon.kill();
     let routes = route("/v1/once", PRICE, "accept = [\"charge\"]");
     let daemon = Daemon::start(&shop.world.config(&Settings {
@@ -138,6 +150,7 @@ async fn threat_h7_a_transfer_that_the_payer_sent_buys_one_answer() {
         (402, "verification-failed"),
         "{said:?}"
     );
+    assert!(said.body.contains("paid for another challenge"), "{said:?}");
     assert_eq!(shop.world.service.hits(), 1);
 }
 
@@ -202,5 +215,95 @@ async fn threat_h8_a_transfer_of_another_of_other_terms_or_of_before_buys_nothin
     must_be_sold(
         &repeat(&shop.url, &shop.credential(&challenge, hash, 0)).await,
         "who paid",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_h9_what_the_escrow_pays_out_pays_for_no_charge() {
+    let (shop, daemon) = Shop::open("escrow").await;
+    // One answer by session, whose close pays the price of one charge.
+    let wallet = Wallet::open(&shop.world, &daemon, 0).await;
+    let challenge = shop.challenge().await;
+    let earned = shop.world.balance(&shop.world.payee).await;
+    let place = format!("{}/v1/answer", daemon.gateway);
+    let closed = wallet.pay(Method::POST, &place, &wallet.close(PRICE)).await;
+    assert_eq!(closed.status, 200, "{closed:?}");
+    assert_eq!(shop.world.balance(&shop.world.payee).await - earned, PRICE);
+    let hash = closed.receipt().unwrap().tx_hash.unwrap();
+    let hits = shop.world.service.hits();
+    let shown = encoded(&json!({
+        "challenge": challenge,
+        "payload": { "type": "hash", "hash": hash.to_string() },
+    }));
+    let said = repeat(&shop.url, &shown).await;
+    assert_eq!(
+        (said.status, said.problem().as_str()),
+        (402, "verification-failed"),
+        "{said:?}"
+    );
+    assert_eq!(shop.world.service.hits(), hits);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_c6_who_hangs_up_before_the_answer_gets_it_later() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let slow = axum::Router::new().fallback(answers_late);
+    tokio::spawn(async move { axum::serve(listener, slow).await.unwrap() });
+    let (shop, _daemon) = Shop::open_with("gone", "", Some(&upstream)).await;
+    let challenge = shop.challenge().await;
+    let hash = shop.pay(shop.right()).await;
+    let mine = shop.credential(&challenge, hash, 0);
+    let hasty = Client::new()
+        .get(&shop.url)
+        .timeout(Duration::from_secs(1))
+        .header(AUTHORIZATION, &mine);
+    assert!(hasty.send().await.is_err(), "it does not wait");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    must_be_sold(&repeat(&shop.url, &mine).await, "who comes back");
+    must_be_used(&ask(&shop.url, &mine).await.unwrap(), "again");
+}
+
+async fn answers_late() -> &'static str {
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    ANSWER
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_t4_a_payment_is_written_down_before_it_is_final_and_sold_for_after() {
+    let chain = format!("finality_blocks = {FINALITY}\n");
+    let (shop, _daemon) = Shop::open_with("final", &chain, None).await;
+    // By ours it is claimed, so that it is owed when the challenge is over.
+    let (challenge, other) = (shop.challenge().await, shop.challenge().await);
+    let hash = shop.pay(shop.right()).await;
+    let mine = shop.credential(&challenge, hash, 0);
+    must_be_awaited(&ask(&shop.url, &mine).await.unwrap());
+    let said = ask(&shop.url, &shop.credential(&other, hash, 0)).await.unwrap();
+    assert!(said.body.contains("paid for another challenge"), "{said:?}");
+    assert_eq!(shop.world.service.hits(), 0);
+    must_be_sold(&repeat(&shop.url, &mine).await, "when it is final");
+    // What a reorganisation removes buys nothing, however often it is asked.
+    let challenge = shop.challenge().await;
+    let hash = shop.pay(shop.right()).await;
+    let mine = shop.credential(&challenge, hash, 0);
+    must_be_awaited(&ask(&shop.url, &mine).await.unwrap());
+    let rpc = shop.world.escrow.rpc();
+    let block = rpc.landed(hash).await.unwrap().unwrap().block_number;
+    let depth = rpc.head().await.unwrap().number - block + 1;
+    shop.world.ask("anvil_reorg", json!([depth, []])).await;
+    assert!(rpc.landed(hash).await.unwrap().is_none(), "it is gone");
+    while rpc.head().await.unwrap().number < block + FINALITY {
+        must_be_awaited(&ask(&shop.url, &mine).await.unwrap());
+    }
+    must_be_awaited(&ask(&shop.url, &mine).await.unwrap());
+    assert_eq!(shop.world.service.hits(), 1);
+}
+
+fn must_be_awaited(said: &Said) {
+    assert_eq!(said.status, 503, "{said:?}");
+    assert!(!said.header(RETRY_AFTER).is_empty(), "{said:?}");
+    assert!(
+        said.challenges().is_empty(),
+        "nobody is asked to pay again: {said:?}"
     );
 }

@@ -3,9 +3,13 @@
 use crate::charges::{REPEAT_PAUSE, Scene, ask, must_be_sold, must_be_used, receipt, repeat, url};
 use crate::daemon::Daemon;
 use crate::gate::Broadcasts;
+use crate::wallet::{Said, credential};
 use crate::world::PRICE;
+use reqwest::Client;
 use reqwest::header::RETRY_AFTER;
+use serde_json::json;
 use std::time::Duration;
+use weir_node::gateway::WAITS_MAX;
 
 /// How many show one payment at once.
 const CROWD: usize = 16;
@@ -18,6 +22,9 @@ async fn buys_once(scene: &Scene, daemon: Daemon, (path, mode): (&str, &str)) ->
     let (place, elsewhere) = (url(&daemon, path), url(&daemon, "/v1/both"));
     let (hits, earned) = (scene.world.service.hits(), scene.earned().await);
     let signed = scene.signs(&place, mode).await;
+    let said = ask(&elsewhere, &signed).await.unwrap();
+    must_be_used(&said, &format!("{name}, elsewhere"));
+    assert_eq!(scene.world.service.hits(), hits, "{name}, elsewhere");
     let crowd = (0..CROWD).map(|_| ask(&place, &signed));
     let crowd = futures_util::future::join_all(crowd).await;
     let mut sold = 0;
@@ -40,10 +47,6 @@ async fn buys_once(scene: &Scene, daemon: Daemon, (path, mode): (&str, &str)) ->
     }
     assert_eq!(sold, 1, "{name}");
     must_be_used(&ask(&place, &signed).await.unwrap(), &name);
-    must_be_used(
-        &ask(&elsewhere, &signed).await.unwrap(),
-        &format!("{name}, elsewhere"),
-    );
     daemon.kill();
     let daemon = scene.daemon(&scene.world.service.url).await;
     must_be_used(
@@ -135,6 +138,13 @@ async fn threat_c6_a_payment_whose_answer_failed_buys_it_later_and_once() {
             "{said:?}"
         );
     }
+    // Where any answer is the delivery, a failure is, and comes without a receipt.
+    let place = url(&daemon, "/broken/any");
+    let signed = scene.signs(&place, "pull").await;
+    let said = repeat(&place, &signed).await;
+    assert_eq!((said.status, said.body.as_str()), (500, "it broke\n"), "{said:?}");
+    assert!(said.headers.get("payment-receipt").is_none(), "{said:?}");
+    must_be_used(&ask(&place, &signed).await.unwrap(), "a failure");
     let place = url(&daemon, "/cut/once");
     let signed = scene.signs(&place, "pull").await;
     let said = repeat(&place, &signed).await;
@@ -147,4 +157,57 @@ async fn threat_c6_a_payment_whose_answer_failed_buys_it_later_and_once() {
     };
     let again = tokio::time::timeout(Duration::from_secs(20), again).await;
     assert!(again.is_ok(), "what broke off is owed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_t1_a_node_that_lags_costs_nobody_a_payment_that_is_owed() {
+    let (scene, daemon) = Scene::start("lags").await;
+    daemon.kill();
+    let daemon = scene.daemon(NOWHERE).await;
+    let place = url(&daemon, "/v1/once");
+    let signed = scene.signs(&place, "pull").await;
+    assert_eq!(repeat(&place, &signed).await.status, 502, "it is owed");
+    scene.gate.broadcasts(Broadcasts::Lagging);
+    for _ in 0..2 {
+        let said = ask(&place, &signed).await.unwrap();
+        assert_eq!(said.status, 503, "{said:?}");
+        assert!(
+            said.challenges().is_empty(),
+            "nobody is asked to pay again: {said:?}"
+        );
+    }
+    scene.gate.broadcasts(Broadcasts::Pass);
+    daemon.kill();
+    let daemon = scene.daemon(&scene.world.service.url).await;
+    must_be_sold(&repeat(&url(&daemon, "/v1/once"), &signed).await, "when it knows");
+    assert_eq!(scene.gate.heard().len(), 1, "sent once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_h4_transactions_that_are_not_there_keep_no_payment_of_ours_waiting() {
+    let (scene, daemon) = Scene::start("crowd").await;
+    let place = url(&daemon, "/v1/once");
+    let mut bogus = Vec::new();
+    for number in 0..=WAITS_MAX {
+        let asked = Said::read(Client::new().get(&place).send().await.unwrap()).await;
+        let challenge = serde_json::to_value(asked.challenge().unwrap()).unwrap();
+        let payload = json!({ "type": "hash", "hash": format!("0x{number:064x}") });
+        bogus.push(credential(&challenge, &payload));
+    }
+    let signed = scene.signs(&place, "pull").await;
+    let crowd: Vec<_> = bogus
+        .into_iter()
+        .map(|bogus| {
+            let place = place.clone();
+            tokio::spawn(async move { ask(&place, &bogus).await.unwrap() })
+        })
+        .collect();
+    // Whoever finds no place is told at once: then all places are taken.
+    while !crowd.iter().any(tokio::task::JoinHandle::is_finished) {
+        tokio::time::sleep(REPEAT_PAUSE).await;
+    }
+    must_be_sold(&ask(&place, &signed).await.unwrap(), "at once");
+    for one in &crowd {
+        one.abort();
+    }
 }

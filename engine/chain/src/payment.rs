@@ -3,8 +3,9 @@
 
 use crate::bindings::IMemoToken::TransferWithMemo;
 use crate::bindings::IToken;
+use crate::escrow::Escrow;
 use crate::evidence::EvidenceFault;
-use crate::rpc::{BlockRef, Rpc};
+use crate::rpc::BlockRef;
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::Log;
 use alloy::sol_types::SolEvent;
@@ -34,16 +35,19 @@ pub struct PaymentEvidence {
     pub block: BlockRef,
 }
 
-impl Rpc {
-    /// What a transaction paid.
+impl Escrow {
+    /// What a transaction paid. What the escrow paid out is left out: channels bought something for that already.
     ///
     /// # Errors
     /// See [`EvidenceFault`]; only `NotMined` and transient chain faults are worth another try.
-    pub async fn payment_by(&self, transaction: B256) -> Result<PaymentEvidence, EvidenceFault> {
-        let landed = self.effect_of(transaction).await?;
-        let block = self.block_of(&landed).await?;
+    pub async fn paid_by(&self, transaction: B256) -> Result<PaymentEvidence, EvidenceFault> {
+        let landed = self.rpc().effect_of(transaction).await?;
+        let block = self.rpc().block_of(&landed).await?;
+        let transfers = landed.logs.iter().filter_map(read_transfer);
         Ok(PaymentEvidence {
-            transfers: landed.logs.iter().filter_map(read_transfer).collect(),
+            transfers: transfers
+                .filter(|transfer| transfer.from != self.address())
+                .collect(),
             block,
         })
     }

@@ -1,42 +1,30 @@
 //! Charges: one payment buys one answer, durably.
 //!
 //! Each challenge that was paid has one row. It says which transaction paid, and whether the answer is still owed or was
-//! delivered. It is written before the answer is fetched, and again before anything of the answer leaves; so after a
-//! crash whatever did not leave is still owed, and the same credential gets it, once. A transaction pays for one challenge
-//! and a challenge is paid by one transaction.
+//! delivered. It is written before the answer is fetched, and again before anything of the answer leaves; so what was not
+//! written down as delivered is owed after a crash, and the same credential gets it, once. A kill between that and the
+//! socket loses the answer: it is delivered once at most. A transaction pays for one challenge and a challenge is paid by
+//! one transaction.
 //!
 //! A row is forgotten when its challenge can no longer be answered, and a margin later. What is owed can be asked for
-//! beyond the end of its challenge ([`OWED_SECONDS`]): a service that was away must not cost the payer its money.
+//! beyond the end of its challenge ([`OWED_SECONDS`]): a service that was away must not cost the payer its money. Where
+//! nothing was paid, nothing is owed beyond it.
 
 use crate::books::{BooksFault, read_all, spell};
+use crate::charge_rows::{
+    CHALLENGE_SECONDS_MAX, CHARGE_RECORD_VERSION, ChargeRecord, Claim, Kept, OWED_AGAIN_MAX, OWED_SECONDS,
+};
 use crate::clock::Clock;
 use crate::no::No;
 use crate::till::Till;
-use alloy_primitives::B256;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weir_core::UnixSeconds;
 use weir_protocol::ChallengeTag;
 use weir_store::{Durable, Journal, Row, Table, Ticket};
 
-/// Version of the charge record.
-pub const CHARGE_RECORD_VERSION: u8 = 1;
-/// The longest life of a challenge, in seconds. A payment without a memo answers challenges that are older than itself,
-/// so its row outlives them all.
-pub const CHALLENGE_SECONDS_MAX: u64 = 600;
-/// How long what is owed can still be asked for once its challenge has expired, in seconds.
-pub const OWED_SECONDS: u64 = 3_600;
-/// How long a row is kept beyond that, in seconds: clocks are set.
-pub const CHARGE_KEPT_SECONDS: u64 = 600;
-/// Most rows of payments at a time.
-pub const CHARGES_MAX: usize = 262_144;
-/// Most rows of proofs at a time: these cost their makers nothing, and must not crowd payments out.
-pub const PROOFS_MAX: usize = 16_384;
-const _: () = assert!(PROOFS_MAX < CHARGES_MAX);
-/// Rows that are forgotten with each new one: more than one, so that they get fewer.
-const FORGET_PER_STEP: usize = 4;
+/// Rows that are forgotten at the start; the rest goes with new ones.
+const FORGET_AT_START_MAX: usize = 1_024;
 
 /// Why a credential gets nothing for a payment.
 #[derive(Debug, thiserror::Error)]
@@ -64,17 +52,6 @@ impl From<BooksFault> for ChargeNo {
     }
 }
 
-/// A charge as it is written down; its key is the challenge's tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChargeRecord {
-    /// The transaction that paid; none where nothing was to be paid.
-    pub payment: Option<B256>,
-    /// Whether its answer has begun to leave.
-    pub delivered: bool,
-    /// When the row may be forgotten.
-    pub kept_until: UnixSeconds,
-}
-
 /// What was paid, and what for. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Charges {
@@ -85,50 +62,6 @@ struct Inner {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     kept: Mutex<Kept>,
-}
-
-/// The rows, by everything that they are looked for by.
-#[derive(Default)]
-struct Kept {
-    rows: HashMap<ChallengeTag, ChargeRecord>,
-    by_payment: HashMap<B256, ChallengeTag>,
-    by_time: BTreeSet<(UnixSeconds, ChallengeTag)>,
-    under_way: HashSet<ChallengeTag>,
-}
-
-impl Kept {
-    fn put(&mut self, tag: ChallengeTag, record: ChargeRecord) {
-        self.remove(tag);
-        self.rows.insert(tag, record);
-        self.by_time.insert((record.kept_until, tag));
-        if let Some(payment) = record.payment {
-            self.by_payment.insert(payment, tag);
-        }
-    }
-
-    fn remove(&mut self, tag: ChallengeTag) {
-        let Some(record) = self.rows.remove(&tag) else {
-            return;
-        };
-        self.by_time.remove(&(record.kept_until, tag));
-        if let Some(payment) = record.payment {
-            self.by_payment.remove(&payment);
-        }
-    }
-
-    /// Whether one more row of this kind may be kept, once some were forgotten.
-    fn must_have_room(&self, payment: Option<B256>) -> Result<(), No> {
-        let payments = self.by_payment.len();
-        let is_full = match payment {
-            Some(_) => payments >= CHARGES_MAX,
-            None => self.rows.len() - payments >= PROOFS_MAX,
-        };
-        if is_full {
-            tracing::warn!("{CHARGES_MAX} payments or {PROOFS_MAX} proofs are on record; no other is taken");
-            return Err(No::Busy);
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Debug for Charges {
@@ -143,12 +76,20 @@ impl Charges {
     /// # Errors
     /// The books cannot be read.
     pub fn open(till: &Till) -> Result<Self, No> {
-        let mut kept = Kept::default();
-        let records = read_all(&**till.journal(), Table::Charges, CHARGE_RECORD_VERSION)?;
+        let (mut kept, mut over) = (Kept::default(), Vec::new());
+        let now = till.clock().now();
+        let records: Vec<(Vec<u8>, ChargeRecord)> =
+            read_all(&**till.journal(), Table::Charges, CHARGE_RECORD_VERSION)?;
         for (key, record) in records {
-            if let Ok(tag) = <[u8; 32]>::try_from(key.as_slice()) {
+            if record.kept_until() < now && over.len() < FORGET_AT_START_MAX {
+                over.push(Row::delete(Table::Charges, key));
+            } else if let Ok(tag) = <[u8; 32]>::try_from(key.as_slice()) {
                 kept.put(ChallengeTag(tag), record);
             }
+        }
+        if !over.is_empty() {
+            // Nobody waits for that: a row too many does no harm.
+            till.journal().submit(over).map(drop)?;
         }
         Ok(Self {
             inner: Arc::new(Inner {
@@ -162,7 +103,7 @@ impl Charges {
     /// The moment by which a challenge is held to be live: earlier than now where its answer is owed.
     pub fn moment_for(&self, tag: ChallengeTag) -> UnixSeconds {
         let now = self.inner.clock.now();
-        let owed = self.kept().rows.get(&tag).is_some_and(|row| !row.delivered);
+        let owed = self.kept().rows.get(&tag).is_some_and(ChargeRecord::is_owed);
         if owed {
             UnixSeconds(now.0.saturating_sub(OWED_SECONDS))
         } else {
@@ -193,13 +134,13 @@ impl Charges {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a row, in the order in which the rows change in memory.
+    /// Writes a row, if there is room, in the order in which the rows change in memory.
     fn write(&self, kept: &mut Kept, tag: ChallengeTag, record: ChargeRecord) -> Result<Ticket, ChargeNo> {
-        let now = self.inner.clock.now();
-        let over = kept.by_time.iter().take_while(|(until, _)| *until < now);
-        // A turn that takes longer than its row is kept goes on with it.
-        let over = over.filter(|(_, old)| *old != tag && !kept.under_way.contains(old));
-        let over: Vec<ChallengeTag> = over.take(FORGET_PER_STEP).map(|(_, old)| *old).collect();
+        let is_proof = record.payment.is_none();
+        let over = kept.over(is_proof, self.inner.clock.now());
+        if !kept.rows.contains_key(&tag) {
+            kept.must_have_room(is_proof, over.len())?;
+        }
         let mut rows = vec![spell(
             Table::Charges,
             CHARGE_RECORD_VERSION,
@@ -224,12 +165,17 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Writes down that this challenge, which expires then, is paid by this transaction, and its answer owed. Durable
-    /// when this returns; harmless when it was done before. Tells whether it was.
+    /// Writes down that this challenge is paid by this transaction, and its answer owed. Durable when this returns;
+    /// harmless when it was done before. Tells whether it was.
     ///
     /// # Errors
     /// [`ChargeNo`]: the transaction or the challenge is taken, or there is no room.
-    pub async fn claim(&self, payment: Option<B256>, expires: UnixSeconds) -> Result<bool, ChargeNo> {
+    pub async fn claim(&self, claim: Claim) -> Result<bool, ChargeNo> {
+        let Claim {
+            payment,
+            expires,
+            is_bound,
+        } = claim;
         let now = self.charges.inner.clock.now();
         let ticket = {
             let mut kept = self.charges.kept();
@@ -243,12 +189,18 @@ impl Turn {
                 Some(_) => return Ok(true),
                 None => {}
             }
-            kept.must_have_room(payment)?;
-            let ends = expires.max(now.after(CHALLENGE_SECONDS_MAX));
+            // What is not bound answers all challenges that are as old as itself.
+            let ends = if is_bound {
+                expires
+            } else {
+                expires.max(now.after(CHALLENGE_SECONDS_MAX))
+            };
             let record = ChargeRecord {
                 payment,
+                is_bound,
+                ends,
                 delivered: false,
-                kept_until: ends.after(OWED_SECONDS + CHARGE_KEPT_SECONDS),
+                owed_again: 0,
             };
             self.charges.write(&mut kept, self.tag, record)?
         };
@@ -277,16 +229,39 @@ impl Turn {
     /// # Errors
     /// The books: nothing may leave then.
     pub async fn deliver(self) -> Result<Durable<Handover>, ChargeNo> {
-        let ticket = self.set_delivered(true)?;
+        let ticket = {
+            let mut kept = self.charges.kept();
+            let record = ChargeRecord {
+                delivered: true,
+                ..self.claimed(&kept)?
+            };
+            self.charges.write(&mut kept, self.tag, record)?
+        };
         let handover = Handover { turn: Some(self) };
         Ok(ticket.with(handover).await.map_err(No::from)?)
     }
 
-    fn set_delivered(&self, delivered: bool) -> Result<Ticket, ChargeNo> {
-        let mut kept = self.charges.kept();
-        let claimed = kept.rows.get(&self.tag).copied().ok_or(No::Stopping)?;
-        let record = ChargeRecord { delivered, ..claimed };
-        self.charges.write(&mut kept, self.tag, record)
+    /// The answer broke off: it is owed again, unless that has happened too often.
+    async fn owe_again(&self) -> Result<(), ChargeNo> {
+        let ticket = {
+            let mut kept = self.charges.kept();
+            let claimed = self.claimed(&kept)?;
+            if claimed.owed_again >= OWED_AGAIN_MAX {
+                tracing::warn!(challenge = ?self.tag, "an answer broke off too often, and is owed no more");
+                return Ok(());
+            }
+            let record = ChargeRecord {
+                delivered: false,
+                owed_again: claimed.owed_again + 1,
+                ..claimed
+            };
+            self.charges.write(&mut kept, self.tag, record)?
+        };
+        Ok(ticket.await.map_err(No::from)?)
+    }
+
+    fn claimed(&self, kept: &Kept) -> Result<ChargeRecord, No> {
+        kept.rows.get(&self.tag).copied().ok_or(No::Stopping)
     }
 }
 
@@ -309,18 +284,14 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// The service broke its answer off: it is owed again.
+    /// The service broke its answer off, or nobody was there to take it: it is owed again ([`OWED_AGAIN_MAX`]).
     pub fn fail(mut self) {
         let Some(turn) = self.turn.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         runtime.spawn(async move {
-            let written = match turn.set_delivered(false) {
-                Ok(ticket) => ticket.await.map_err(|fault| ChargeNo::No(fault.into())),
-                Err(no) => Err(no),
-            };
-            if let Err(no) = written {
+            if let Err(no) = turn.owe_again().await {
                 tracing::warn!(challenge = ?turn.tag, %no, "an answer broke off, and could not be written down as owed");
             }
         });

@@ -18,6 +18,8 @@ pub struct Sight {
     pub raised_to: Option<Cumulative>,
     /// The transaction that was read and is still to be sent.
     pub unsent: Option<ForeignTransaction>,
+    /// False where a payment is in a block that is not final yet.
+    pub is_final: bool,
 }
 
 impl Sight {
@@ -31,6 +33,7 @@ impl Sight {
             adoption: None,
             raised_to: None,
             unsent: None,
+            is_final: true,
         }
     }
 }

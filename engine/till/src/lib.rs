@@ -6,6 +6,7 @@
 //! | [`order`] | what a payment is for, and what it led to |
 //! | [`sale`] | one charge, from reserved to committed or released, exactly once |
 //! | [`charges`] | what was paid at once, and whether its answer is still owed |
+//! | [`charge_rows`] | how that is written down, how long it is kept, and how much of it |
 //! | [`repeats`] | requests that come again: charged once, answered again |
 //! | [`lane`], [`shard`] | the single writer of a shard of channels, with and without its queue |
 //! | [`books`], [`attempt`] | how it is all written down |
@@ -18,6 +19,7 @@
 
 pub mod attempt;
 pub mod books;
+pub mod charge_rows;
 pub mod charges;
 pub mod clock;
 pub mod evidence;
@@ -35,6 +37,7 @@ pub mod shard;
 pub mod submissions;
 pub mod till;
 
+pub use charge_rows::Claim;
 pub use charges::{ChargeNo, Charges, Handover, Turn};
 pub use clock::{Clock, SystemClock};
 pub use evidence::{Evidence, Sight};

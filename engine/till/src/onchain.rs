@@ -288,15 +288,17 @@ impl OnChain {
     }
 
     async fn look_for_payment(&self, transaction: B256) -> Result<Sight, EvidenceFault> {
-        let found = self.escrow.rpc().payment_by(transaction).await?;
-        if !self.is_final(found.block.number).await? {
-            return Err(EvidenceFault::NotMined);
-        }
-        Ok(Sight::of(rails::Seen::Payment(PaymentSeen {
+        let found = self.escrow.paid_by(transaction).await?;
+        let is_final = self.is_final(found.block.number).await?;
+        let seen = rails::Seen::Payment(PaymentSeen {
             chain_id: self.escrow.domain().chain_id(),
             transfers: found.transfers.into_iter().map(seen).collect(),
             lands: Lands::At(found.block.timestamp),
-        })))
+        });
+        Ok(Sight {
+            is_final,
+            ..Sight::of(seen)
+        })
     }
 
     async fn look_for_top_up(&self, transaction: B256, id: ChannelId) -> Result<Sight, EvidenceFault> {

@@ -194,7 +194,7 @@ fn must_fit_its_ways(section: &Section<'_, '_>, paid: &Paid, charge: Option<&'st
         if takes_sessions {
             section.refuse(
                 "price",
-                "is zero: write free = true instead, or accept = [\"charge\"] to ask for a signature",
+                "is zero: write free = true instead, or, on Tempo, accept = [\"charge\"] to ask for a signature",
             );
         } else if charge.is_some_and(|charge| !charge.takes_zero()) {
             section.refuse(

@@ -2,7 +2,7 @@
 //!
 //! The payment is looked up, or broadcast, and judged; then it is written down as paid and its answer as owed, and only
 //! then the service is asked. Nothing of an answer leaves before it is written down as delivered. What fails before that
-//! is owed still: the same credential gets it (docs/adr/0015).
+//! is owed still, and so is what nobody was there to take: the same credential gets it (docs/adr/0015).
 
 use crate::gateway::Gateway;
 use crate::gateway::answer::{Denied, stamp, uncharged, upstream_response};
@@ -14,6 +14,7 @@ use alloy_primitives::{Address, B256};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, Method, Response};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use weir_core::{ChannelId, UnixSeconds};
 use weir_protocol::charge::{
@@ -22,12 +23,12 @@ use weir_protocol::charge::{
 };
 use weir_protocol::delivery::ActionKind;
 use weir_protocol::problem::{Problem, ProblemType};
-use weir_protocol::rails::Evidence;
+use weir_protocol::rails::{Evidence, Seen};
 use weir_protocol::{Credential, Delivery, VerifiedChallenge, delivery};
 use weir_store::Durable;
 use weir_till::books::UsedCredential;
 use weir_till::submissions::{Submission, SubmitNo};
-use weir_till::{ChargeNo, ChargeOn, Handover, Turn};
+use weir_till::{ChargeNo, ChargeOn, Claim, Handover, Turn};
 
 /// What one payment is for, once its challenge is known to be ours.
 pub(super) struct Bill<'a> {
@@ -48,21 +49,35 @@ struct Collected {
     reference: String,
 }
 
-/// An answer on its way, and whether it is owed again when it breaks off.
-struct Answering {
-    handover: Handover,
-    is_owed_whole: bool,
+/// An answer on its way. Its body has one, and whoever hands it to the connection; what is told first counts.
+#[derive(Clone)]
+pub(super) struct Answering {
+    handover: Arc<Mutex<Option<Handover>>>,
+    charge_on: ChargeOn,
+}
+
+impl Answering {
+    /// Nobody was there to take the answer.
+    pub(super) fn miss(self) {
+        self.end(self.charge_on != ChargeOn::Always);
+    }
+
+    fn end(&self, is_owed: bool) {
+        let handover = self.handover.lock();
+        let handover = handover.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(handover) = handover.filter(|_| is_owed) {
+            handover.fail();
+        }
+    }
 }
 
 impl Ends for Answering {
     fn finish(self) {
-        drop(self.handover);
+        self.end(false);
     }
 
     fn fail(self) {
-        if self.is_owed_whole {
-            self.handover.fail();
-        }
+        self.end(self.charge_on == ChargeOn::Success);
     }
 }
 
@@ -83,6 +98,15 @@ impl Bill<'_> {
             expires: self.challenge.expires(),
             channel: ChannelId(B256::ZERO),
             tag: self.challenge.tag(),
+        }
+    }
+
+    /// What is written down of its payment.
+    fn claim(&self, payment: Option<B256>) -> Claim {
+        Claim {
+            payment,
+            expires: self.challenge.expires(),
+            is_bound: payment.is_none() || self.rules.has_memo,
         }
     }
 
@@ -123,13 +147,12 @@ impl Gateway {
 
     /// Sees to it that the payment is made, and writes it down. Durable when this returns.
     async fn collect(&self, turn: &Turn, claim: &ChargeClaim, bill: &Bill<'_>) -> Result<Collected, Denied> {
-        let expires = bill.challenge.expires();
         let (transaction, is_ours) = match claim {
             ChargeClaim::Proof { account, signature } => {
                 let challenge = bill.challenge.challenge();
                 let chain_id = bill.offer.method_details.chain_id;
                 proof::prove(*account, signature, chain_id, challenge).map_err(refused)?;
-                turn.claim(None, expires).await.map_err(denied)?;
+                turn.claim(bill.claim(None)).await.map_err(denied)?;
                 return Ok(Collected {
                     payer: *account,
                     reference: challenge.id.clone(),
@@ -138,10 +161,18 @@ impl Gateway {
             ChargeClaim::Mined(transaction) => (*transaction, false),
             ChargeClaim::Raw(raw) => (self.send_payment(turn, &raw.0, bill).await?, true),
         };
-        let sight = self.look(Evidence::PaidBy { tx_hash: transaction }).await?;
+        let sight = self
+            .look(Evidence::PaidBy { tx_hash: transaction }, is_ours)
+            .await?;
         match judge(bill.rules, &sight.seen, bill.judging()) {
             Ok(payer) => {
-                turn.claim(Some(transaction), expires).await.map_err(denied)?;
+                let claimed = turn.claim(bill.claim(Some(transaction))).await;
+                claimed.map_err(denied)?;
+                if !sight.is_final {
+                    // That may take longer than the challenge lives: what is written down can be asked for beyond it,
+                    // and is judged again each time, so that what a reorganisation removes buys nothing.
+                    return Err(refused(ChargeRefusal::NotFinal));
+                }
                 if is_ours {
                     self.inner.submissions.settle(transaction, bill.credential())?;
                 }
@@ -168,9 +199,12 @@ impl Gateway {
         let sight = sight.map_err(|trouble| submit::unknown(&trouble))?;
         judge(bill.rules, &sight.seen, bill.judging()).map_err(refused)?;
         let transaction = sight.unsent.ok_or_else(|| refused(ChargeRefusal::Token))?;
-        let claimed = turn.claim(Some(transaction.hash), bill.challenge.expires()).await;
+        let claimed = turn.claim(bill.claim(Some(transaction.hash))).await;
         let was_claimed = claimed.map_err(denied)?;
         let _turn_to_look = self.turn_to_look().await?;
+        if was_claimed && self.is_mined(transaction.hash).await? {
+            return Ok(transaction.hash);
+        }
         let submission = Submission {
             raw,
             transaction: &transaction,
@@ -180,15 +214,24 @@ impl Gateway {
         let Err(no) = self.inner.submissions.submit(submission).await else {
             return Ok(transaction.hash);
         };
-        let is_unsent = match &no {
-            SubmitNo::Refused(_) => true,
-            SubmitNo::TooMany { .. } | SubmitNo::No(_) => !was_claimed,
-            SubmitNo::Unknown(_) => false,
-        };
-        if is_unsent {
-            turn.let_go().await?;
+        match no {
+            // It may have paid already, on a node that knows more than ours: what is written down stays.
+            SubmitNo::Refused(_) if was_claimed => Err(submit::unknown(&no)),
+            SubmitNo::Unknown(_) => Err(submit::denied(no)),
+            SubmitNo::Refused(_) | SubmitNo::TooMany { .. } | SubmitNo::No(_) => {
+                if !was_claimed {
+                    turn.let_go().await?;
+                }
+                Err(submit::denied(no))
+            }
         }
-        Err(submit::denied(no))
+    }
+
+    /// Whether a transaction is in a block, as far as our node knows.
+    async fn is_mined(&self, tx_hash: B256) -> Result<bool, Denied> {
+        let sight = self.inner.evidence.look(Evidence::PaidBy { tx_hash }).await;
+        let sight = sight.map_err(|trouble| submit::unknown(&trouble))?;
+        Ok(sight.seen != Seen::NotMined)
     }
 
     async fn hand_over(
@@ -223,7 +266,8 @@ impl Gateway {
     }
 }
 
-/// The answer, with its receipt: there is none without the proof that the delivery is written down.
+/// The answer, with its receipt where it is none of failure: there is none without the proof that the delivery is written
+/// down.
 fn answer_with(
     response: Response<Body>,
     sent: RequestBody,
@@ -231,11 +275,17 @@ fn answer_with(
     receipt: &ChargeReceipt,
 ) -> Response<Body> {
     let answering = Answering {
-        handover: handover.into_inner(),
-        is_owed_whole: charge_on == ChargeOn::Success,
+        handover: Arc::new(Mutex::new(Some(handover.into_inner()))),
+        charge_on,
     };
+    let ends = answering.clone();
     let mut response =
-        response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), answering, sent)));
+        response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), ends, sent)));
+    response.extensions_mut().insert(answering);
+    if !is_success(response.status()) {
+        // Delivered as the route says, but a failure comes with no receipt (draft-httpauth-payment-00, Payment-Receipt).
+        return uncharged(response);
+    }
     stamp(&mut response, receipt.to_header());
     response
 }

@@ -2,6 +2,7 @@
 //! to the gateway. Until the chain has been reached there is none, and paid routes say when to come back.
 
 use crate::gateway::answer::Denied;
+use crate::gateway::charge::Answering;
 use crate::gateway::discovery::{self, Document};
 use crate::gateway::proxy::{RequestBody, Upstream};
 use crate::gateway::route::Routes;
@@ -247,13 +248,14 @@ async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
             let (gateway, route, price) = (gateway.clone(), route.clone(), price.clone());
             let under_way = Arc::clone(&under_way);
             let task = tokio::spawn(async move {
-                let response = gateway.sell(request, &route, &price).await;
+                let answer = Untaken(Some(gateway.sell(request, &route, &price).await));
                 drop(under_way);
-                response
+                answer
             });
-            task.await.unwrap_or_else(|_| {
-                Denied::from(Problem::blank(500, "the request could not be finished")).into_response()
-            })
+            task.await.map_or_else(
+                |_| Denied::from(Problem::blank(500, "the request could not be finished")).into_response(),
+                Untaken::take,
+            )
         }
     };
     response.map(|body| {
@@ -262,6 +264,28 @@ async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
             _under_way: under_way,
         })
     })
+}
+
+/// An answer until the connection takes it. Where the payer hung up before that, none of it has left.
+struct Untaken(Option<Response<Body>>);
+
+impl Untaken {
+    fn take(mut self) -> Response<Body> {
+        let mut response = self.0.take().unwrap_or_default();
+        // From here on its body alone says how it ends.
+        response.extensions_mut().remove::<Answering>();
+        response
+    }
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        let response = self.0.as_mut();
+        let answering = response.and_then(|response| response.extensions_mut().remove::<Answering>());
+        if let Some(answering) = answering {
+            answering.miss();
+        }
+    }
 }
 
 /// A body that counts as under way until it is out.

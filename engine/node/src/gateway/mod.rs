@@ -221,7 +221,9 @@ impl Gateway {
                 let is_over = |way: &Way| {
                     way.intent() != Intent::Charge || response.headers().contains_key(PAYMENT_RECEIPT)
                 };
-                let way = way.filter(is_over);
+                let ways = self.inner.offers.ways(price);
+                let is_offered = |way: &Way| ways.iter().any(|one| one.names() == way.names());
+                let way = way.filter(is_over).filter(is_offered);
                 let next = way.map(|way| {
                     self.inner
                         .offers

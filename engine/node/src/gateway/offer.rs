@@ -11,7 +11,7 @@ use weir_protocol::rails::Rail;
 use weir_protocol::request::MethodDetails;
 use weir_protocol::secrets::{ChallengeRefusal, Unbound};
 use weir_protocol::{Challenge, Intent, Opaque, Secrets, SessionRequest, VerifiedChallenge};
-use weir_till::charges::CHALLENGE_SECONDS_MAX;
+use weir_till::charge_rows::CHALLENGE_SECONDS_MAX;
 
 /// How long a challenge may be answered, in seconds: five minutes is usual among clients.
 pub const CHALLENGE_SECONDS: u64 = 300;

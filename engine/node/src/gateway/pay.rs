@@ -126,8 +126,9 @@ impl Gateway {
             now,
             transaction: None,
         };
+        let is_ours = action.unsent().is_some();
         let action = self.send_unsent(rail, action, &offer, tag).await?;
-        let sight = self.look(rail.evidence(&action)).await?;
+        let sight = self.look(rail.evidence(&action), is_ours).await?;
         let judged = rail
             .judge(action, &sight.seen, &offer)
             .map_err(|refusal| Denied::from(rail.rules().problem(&refusal)))?;
@@ -176,7 +177,8 @@ impl Gateway {
         }
     }
 
-    pub(super) async fn look(&self, evidence: Evidence<'_>) -> Result<Sight, Denied> {
+    /// Looks a transaction up, which may be one that we broadcast.
+    pub(super) async fn look(&self, evidence: Evidence<'_>, is_ours: bool) -> Result<Sight, Denied> {
         if evidence == Evidence::None {
             return Ok(Sight::NOTHING);
         }
@@ -191,8 +193,9 @@ impl Gateway {
         }
         let deadline = tokio::time::Instant::now() + MINED_WAIT;
         // Anybody can name a transaction that is not there: who finds no place to wait is told so at once, and what is
-        // there is found all the same.
-        let waits = self.inner.waits.try_acquire();
+        // there is found all the same. Ours are bounded by what is on record of them.
+        let place = (!is_ours).then(|| self.inner.waits.try_acquire());
+        let may_wait = place.as_ref().is_none_or(Result::is_ok);
         loop {
             let sight = {
                 let _turn = self.turn_to_look().await?;
@@ -203,7 +206,8 @@ impl Gateway {
                 Denied::chain_trouble("the chain cannot be read now; send the same credential again")
             })?;
             // Our node may lag behind the payer's; a moment here spares the payer a second try.
-            if sight.seen != Seen::NotMined || waits.is_err() || tokio::time::Instant::now() >= deadline {
+            let is_settled = sight.seen != Seen::NotMined && sight.is_final;
+            if is_settled || !may_wait || tokio::time::Instant::now() >= deadline {
                 return Ok(sight);
             }
             tokio::time::sleep(MINED_POLL).await;

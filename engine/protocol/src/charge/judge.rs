@@ -105,18 +105,21 @@ pub enum ChargeRefusal {
     /// It does what is not taken here.
     #[error("the transaction {0}")]
     Unfit(&'static str),
-    /// It is not mined yet, or not final, as far as our node knows.
+    /// It is not mined yet, as far as our node knows.
     #[error("the transaction is not mined yet; send the same credential again")]
     NotMined,
+    /// It pays, and is in a block that is not final.
+    #[error("the transaction is not final yet; send the same credential again, and pay nothing anew")]
+    NotFinal,
 }
 
-/// 402 with a fresh challenge (draft-evm-charge-00, Error Responses), but 503 for what is not mined yet: a node that lags
+/// 402 with a fresh challenge (draft-evm-charge-00, Error Responses), but 503 for what is not mined or final yet: a node that lags
 /// must not cost a second payment.
 impl From<&ChargeRefusal> for Problem {
     fn from(refusal: &ChargeRefusal) -> Self {
         let said = refusal.to_string();
         match refusal {
-            ChargeRefusal::NotMined => Self::blank(503, said),
+            ChargeRefusal::NotMined | ChargeRefusal::NotFinal => Self::blank(503, said),
             ChargeRefusal::Unreadable(_) => Self::new(ProblemType::MalformedCredential, said),
             _ => Self::new(ProblemType::VerificationFailed, said),
         }
