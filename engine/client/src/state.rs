@@ -190,8 +190,12 @@ impl StateDir {
     }
 
     /// Whether `payer` has a directory under `root`. Nothing is made or taken.
-    pub fn is_there(root: &Path, payer: Address) -> bool {
-        place(root, payer).exists()
+    ///
+    /// # Errors
+    /// [`StateError::Disk`] when that cannot be told: what cannot be read may well be there.
+    pub fn is_there(root: &Path, payer: Address) -> Result<bool, StateError> {
+        let path = place(root, payer);
+        path.try_exists().map_err(disk(&path))
     }
 
     /// The directory.

@@ -137,3 +137,14 @@ fn receipts_are_appended_across_restarts() {
     let log = state.receipts().unwrap();
     assert_eq!(fs::read_to_string(log.path()).unwrap(), "{\"a\":1}\n{\"a\":2}\n");
 }
+
+#[test]
+fn a_directory_that_cannot_be_looked_for_is_not_called_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let payer = Address::repeat_byte(1);
+    assert!(!StateDir::is_there(folder.path(), payer).unwrap());
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let said = StateDir::is_there(&file, payer).unwrap_err();
+    assert!(matches!(said, StateError::Disk { .. }), "{said}");
+}

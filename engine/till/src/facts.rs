@@ -134,8 +134,8 @@ pub enum BeginFault {
     Chain(#[from] weir_chain::ChainFault),
     /// The books were kept on another chain, of the same id.
     #[error(
-        "the books are of another chain: theirs began with block {ours}, and the node's with {nodes}. Use a fresh \
-         server.data_dir, or name the right node in chain.rpc_url"
+        "the books are of another chain: theirs began with block {ours}, and the node's with {nodes}. Name the \
+         right node in chain.rpc_url; only for a chain that was made anew, use a fresh server.data_dir"
     )]
     OtherChain {
         /// The first block of the books' chain.

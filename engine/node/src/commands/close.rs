@@ -12,7 +12,10 @@ use serde_json::json;
 const EXAMPLES: &str = "\
 Examples:
   weir close 0x1b2c3d4e
-  weir close 0x1b2c3d4e --wait 60";
+  weir close 0x1b2c3d4e --wait 60
+
+With --json it prints {\"asked\": [channel]} where it does not wait, and {\"closed\": true or false, \"channels\":
+[channel]} where it waited or the channel was closed before.";
 
 /// Close a channel that pays you
 ///

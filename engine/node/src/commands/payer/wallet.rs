@@ -123,7 +123,7 @@ impl Wallet {
         let explain = |error: StateError| self.again().explain(error.into());
         let (directory, payer) = (self.state_dir()?, self.key()?.address());
         // Who only looks leaves nothing behind.
-        if !StateDir::is_there(&directory, payer) {
+        if !StateDir::is_there(&directory, payer).map_err(explain)? {
             return Ok(Vec::new());
         }
         let state = StateDir::take(&directory, payer).map_err(explain)?;
@@ -160,7 +160,7 @@ mod tests {
         assert!(wallet.books().unwrap().is_empty());
         assert!(!state_dir.exists());
         drop(StateDir::take(&state_dir, key.address()).unwrap());
-        assert!(StateDir::is_there(&state_dir, key.address()));
+        assert!(StateDir::is_there(&state_dir, key.address()).unwrap());
         assert!(wallet.books().unwrap().is_empty());
     }
 
