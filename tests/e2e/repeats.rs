@@ -5,6 +5,7 @@ use crate::service::ANSWER;
 use crate::wallet::{Said, Wallet};
 use crate::world::{PRICE, Settings, World, route, total};
 use futures_util::future::join_all;
+use futures_util::stream;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use std::time::Duration;
@@ -185,5 +186,29 @@ async fn streams_are_told_once_and_what_the_service_cut_may_be_bought_anew() {
         daemon
             .until(wallet.channel, |view| view.credited == credited)
             .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_h4_no_body_is_read_for_a_key_without_a_live_challenge() {
+    let world = World::start(1).await;
+    let (_, daemon) = start(&world, "strangers").await;
+    let http = reqwest::Client::new();
+    let url = format!("{}/v1/answer", daemon.gateway);
+    let tag = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let challenge = serde_json::json!({
+        "id": tag, "realm": "x", "method": "evm", "intent": "session", "request": "e30", "expires": "2099-01-01T00:00:00Z",
+    });
+    let forged = crate::wallet::credential(&challenge, &serde_json::json!({ "action": "voucher" }));
+    for authorization in ["Payment e30", "Bearer x", &forged] {
+        // A body that is announced, begun and never ends.
+        let pieces = stream::once(async { Ok::<_, std::io::Error>("what") });
+        let body = reqwest::Body::wrap_stream(futures_util::StreamExt::chain(pieces, stream::pending()));
+        let request = http.post(&url).header(AUTHORIZATION, authorization);
+        let request = request.header("idempotency-key", "k-1").body(body).send();
+        let answered = tokio::time::timeout(Duration::from_secs(4), request).await;
+        let answered = answered.unwrap_or_else(|_| panic!("{authorization}: its body is waited for"));
+        let response = answered.unwrap();
+        assert_eq!(response.status(), 402, "{authorization}: {response:?}");
     }
 }

@@ -44,7 +44,7 @@ pub use evidence::{Evidence, Sight};
 pub use no::No;
 pub use order::{Order, Paid};
 pub use repeats::{KeptAnswer, Keyed};
-pub use sale::{ChargeOn, Delivery, Hold, Sale};
+pub use sale::{ChargeOn, Debt, Delivery, Hold, Sale};
 pub use settler::{Settled, Settler, SettlerConfig, SettlerHandle};
 pub use shard::{Adoption, Answer};
 pub use submissions::{Relay, Submissions};

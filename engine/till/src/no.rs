@@ -40,8 +40,8 @@ pub enum No {
     KeyUnderWay,
     /// The request of this key was answered, by more than is kept.
     #[error(
-        "the request of this idempotency key was delivered and charged once; its answer was a stream or too long to be \
-         kept, and is not told again. Nothing more was charged"
+        "the request of this idempotency key was delivered and charged once; its answer was a stream, or too long or too \
+         slow to be kept, and is not told again. Nothing more was charged"
     )]
     KeyTold,
     /// The chain has it, our watcher not yet: come back in a moment with the same credential.

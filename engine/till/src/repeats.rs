@@ -9,8 +9,8 @@ use crate::books::{BooksFault, read_each, spell};
 use crate::no::No;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Weak;
-use weir_core::channel::ChargePhase;
 use weir_core::{Channel, ChannelId, ChargeId, Cumulative, Refusal, UnixSeconds};
 use weir_store::{Journal, Row, Table, codec};
 
@@ -18,7 +18,7 @@ use weir_store::{Journal, Row, Table, codec};
 pub const KEY_SECONDS: u64 = 3_600;
 /// Keys of one channel; with more, the oldest is forgotten that is not under way.
 pub const KEYS_PER_CHANNEL_MAX: usize = 64;
-/// Keys of one lane, likewise.
+/// Keys of one lane; with more, the channel that has the most of them gives up its oldest.
 pub const KEYS_PER_LANE_MAX: usize = 1_024;
 /// The longest answer that is kept, head and body: it fits the journal's largest value.
 pub const KEPT_BYTES_MAX: usize = 24 * 1024;
@@ -57,7 +57,7 @@ pub struct KeptAnswer {
 pub enum Repeat {
     /// The answer that is kept here.
     Kept(Place),
-    /// Its answer, which it never got: the daemon was killed between charge and answer.
+    /// Its answer, which was charged and of which nothing left: the daemon was killed in between.
     Owed,
 }
 
@@ -191,9 +191,6 @@ impl Keys {
         let Some(entry) = self.entry(id, &keyed.key).filter(|entry| entry.expires >= now) else {
             return Ok(None);
         };
-        if entry.request != keyed.request {
-            return Err(No::KeyOfAnother);
-        }
         // Whoever saw an old voucher, in a settlement on the chain for one, learns nothing by it.
         if voucher < entry.voucher {
             return Err(Refusal::Stale {
@@ -201,27 +198,24 @@ impl Keys {
             }
             .into());
         }
+        if entry.request != keyed.request {
+            return Err(No::KeyOfAnother);
+        }
         let place = Place {
             expires: entry.expires,
             channel: id,
             key: keyed.key,
         };
-        let reserved =
-            |charge: &weir_core::Charge| charge.id == entry.charge && charge.phase == ChargePhase::Reserved;
+        let is_open = channel.charges().iter().any(|charge| charge.id == entry.charge);
         let repeat = match entry.progress {
             Progress::Kept => Repeat::Kept(place),
             Progress::Told => return Err(No::KeyTold),
-            // A charge that is still set aside is about to be let go, or spent.
-            Progress::Open if entry.is_under_way() || channel.charges().iter().any(reserved) => {
-                return Err(No::KeyUnderWay);
-            }
+            // A charge that is not over may yet be let go or credited, and then nothing is owed for it.
+            Progress::Open if entry.is_under_way() || is_open => return Err(No::KeyUnderWay),
             Progress::Open => Repeat::Owed,
         };
-        let at_work = claim.at_work.clone();
-        let entry = Entry {
-            at_work,
-            ..entry.clone()
-        };
+        let mut entry = entry.clone();
+        entry.at_work = claim.at_work.clone();
         Ok(Some((repeat, Change::Set(place, entry))))
     }
 
@@ -256,7 +250,10 @@ impl Keys {
         if of_channel >= KEYS_PER_CHANNEL_MAX {
             forgotten.extend(self.oldest(|place| place.channel == id));
         } else if self.by_expiry.len() >= KEYS_PER_LANE_MAX {
-            forgotten.extend(self.oldest(|_| true));
+            // Not the oldest of all: whoever opens channels would push everybody else's keys out.
+            let fullest = self.by_channel.iter().max_by_key(|(id, keys)| (keys.len(), **id));
+            let of_fullest = fullest.and_then(|(id, _)| self.oldest(|place| place.channel == *id));
+            forgotten.extend(of_fullest.or_else(|| self.oldest(|_| true)));
         }
         let mut changes: Vec<_> = forgotten.into_iter().map(Change::forget).collect();
         changes.push((entry.row(place, end)?, Change::Set(place, entry)));
@@ -280,7 +277,9 @@ impl Keys {
         key: &[u8; 32],
         end: &End,
     ) -> Result<Option<(Row, Change)>, BooksFault> {
-        let Some(entry) = self.entry(channel, key) else {
+        // What nothing left of is open still; only what was told can be owed again.
+        let changes = |entry: &&Entry| *end != End::Open || entry.progress == Progress::Told;
+        let Some(entry) = self.entry(channel, key).filter(changes) else {
             return Ok(None);
         };
         let place = Place {
@@ -293,10 +292,8 @@ impl Keys {
             End::Told => Progress::Told,
             End::Kept(_) => Progress::Kept,
         };
-        let entry = Entry {
-            progress,
-            ..entry.clone()
-        };
+        let mut entry = entry.clone();
+        entry.progress = progress;
         let row = entry.row(place, end.clone())?;
         Ok(Some((row, Change::Set(place, entry))))
     }
@@ -380,3 +377,24 @@ pub(crate) fn read_keys(
         each(place.channel, Change::Set(place, entry));
     })
 }
+
+/// Deletes the keys whose time is over, as many at once as one group takes.
+pub(crate) async fn forget_expired(journal: &dyn Journal, now: UnixSeconds) -> Result<(), No> {
+    let mut expired = Vec::new();
+    journal.scan(Table::Idempotency, &mut |key, _| {
+        // They sort by expiry.
+        if Place::read(key).is_none_or(|place| place.expires >= now) {
+            return ControlFlow::Break(());
+        }
+        expired.push(Row::delete(Table::Idempotency, key));
+        ControlFlow::Continue(())
+    })?;
+    for chunk in expired.chunks(weir_store::GROUP_BYTES_MAX / weir_store::VALUE_BYTES_MAX) {
+        journal.submit(chunk.to_vec())?.await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "repeats_tests.rs"]
+mod tests;

@@ -62,6 +62,20 @@ impl Hold {
         }
     }
 
+    /// Whether its answer is to be kept, where it is short and whole.
+    pub const fn keeps(&self) -> bool {
+        self.keyed.keeps
+    }
+
+    /// The debt that this work pays, where an answer was charged before.
+    pub fn debt(&self) -> Debt {
+        Debt {
+            till: self.till.clone(),
+            channel: self.channel,
+            key: self.keyed.key,
+        }
+    }
+
     /// What a request gets that came before.
     pub(crate) fn repeated(self, repeat: Repeat, answer: Durable<Answer>) -> Result<Paid, No> {
         match repeat {
@@ -101,6 +115,34 @@ impl Hold {
             end,
         };
         self.till.ask_patiently(ask).await.map(drop)
+    }
+}
+
+/// An answer that was charged before, on its way to the payer. Nothing is credited for it, so one that breaks off is
+/// owed again.
+#[derive(Debug)]
+pub struct Debt {
+    till: Till,
+    channel: ChannelId,
+    key: [u8; 32],
+}
+
+impl Debt {
+    /// The upstream failed after the answer had begun to leave.
+    pub fn fail(self) {
+        let ask = Ask::EndKey {
+            channel: self.channel,
+            key: self.key,
+            end: End::Open,
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            if let Err(no) = self.till.ask_patiently(ask).await {
+                tracing::warn!(channel = %self.channel, %no, "an answer that broke off cannot be asked for again");
+            }
+        });
     }
 }
 

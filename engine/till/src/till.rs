@@ -6,7 +6,7 @@ use crate::freshness::{Budget, Freshness};
 use crate::lane::Lane;
 use crate::no::No;
 use crate::order::{Order, Paid};
-use crate::repeats::read_keys;
+use crate::repeats::{forget_expired, read_keys};
 use crate::sale::{Hold, Sale};
 use crate::shard::{Adoption, Answer, Ask, Shard};
 use std::collections::HashMap;
@@ -117,6 +117,7 @@ impl Till {
                 shard.restore_used(used);
             }
         }
+        forget_expired(&*journal, clock.now()).await?;
         read_keys(&*journal, |channel, key| {
             if let Some(shard) = shards.get_mut(lane_of(channel)) {
                 shard.restore_key(&key);

@@ -10,11 +10,11 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use support::{BIRTH, Payer, TestClock, fresh, open_on};
+use support::{BIRTH, NOW, Payer, TestClock, fresh, open_on};
 use weir_core::{Cumulative, Refusal, UnixSeconds, Voucher};
 use weir_store::memory::{self, Image};
 use weir_till::repeats::{KEY_SECONDS, KEYS_PER_CHANNEL_MAX};
-use weir_till::{Hold, KeptAnswer, Keyed, No, Order, Paid, Sale, Till};
+use weir_till::{Hold, KeptAnswer, Keyed, No, Order, Paid, Sale, Till, TillConfig};
 
 const PRICE: u128 = 10;
 
@@ -100,6 +100,13 @@ impl Asks {
         self.ask(cumulative, keyed).await.unwrap_err()
     }
 
+    async fn until_no_charge_is_open(&self) {
+        let read = async || self.till.read(self.payer.channel).await.unwrap().into_inner();
+        while !read().await.channel.charges().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn totals(&self) -> (Cumulative, Cumulative) {
         let state = self
             .till
@@ -146,6 +153,11 @@ async fn ch_8_a_repeat_gets_the_kept_answer_and_moves_nothing() {
         "an older voucher: {no}"
     );
     assert_eq!(asks.totals().await, (total(PRICE), total(PRICE)));
+    let no = asks.no(PRICE - 1, keyed(1, 2)).await;
+    assert!(
+        matches!(no, No::Refused(Refusal::Stale { .. })),
+        "an older voucher learns nothing of the request either: {no}"
+    );
     // Another key buys.
     asks.buy_whole(PRICE * 2, keyed(2, 1), "second").await;
     assert_eq!(asks.totals().await, (total(PRICE * 2), total(PRICE * 2)));
@@ -202,6 +214,52 @@ async fn what_was_given_back_may_be_bought_anew_under_its_key() {
     }
     asks.buy_whole(PRICE, keyed(1, 1), "third").await;
     assert_eq!(asks.kept(PRICE, keyed(1, 1)).await, answer("third"));
+}
+
+#[tokio::test]
+async fn ch_8_what_may_yet_be_credited_is_not_owed() {
+    let (till, _) = fresh().await;
+    let mut asks = Asks::begin(till, 1).await;
+    let (sale, hold) = asks.buy(PRICE, keyed(1, 1)).await;
+    let (_, delivery) = sale.commit().await.unwrap();
+    drop(hold);
+    let no = asks.no(PRICE, keyed(1, 1)).await;
+    assert!(matches!(no, No::KeyUnderWay), "{no}");
+    // The payer went away: what was charged is owed from now on.
+    drop(delivery);
+    asks.until_no_charge_is_open().await;
+    drop(asks.owed(PRICE, keyed(1, 1)).await);
+    assert_eq!(asks.totals().await.1, total(PRICE));
+}
+
+#[tokio::test]
+async fn ch_8_an_owed_answer_that_breaks_off_is_owed_again() {
+    let image = Image::default();
+    let (till, _) = open_on(memory::open(&image, BIRTH).unwrap()).await;
+    let mut asks = Asks::begin(till, 1).await;
+    let lost = asks.buy(PRICE, keyed(1, 1)).await;
+    let image = image.crash();
+    drop(lost);
+    let (till, _) = open_on(memory::open(&image, BIRTH).unwrap()).await;
+    asks.till = till;
+    for _ in 0..2 {
+        let hold = asks.owed(PRICE, keyed(1, 1)).await;
+        let debt = hold.debt();
+        hold.tell().await.unwrap();
+        let no = asks.no(PRICE, keyed(1, 1)).await;
+        assert!(matches!(no, No::KeyTold), "{no}");
+        debt.fail();
+        while let Err(no) = asks.ask(PRICE, keyed(1, 1)).await {
+            assert!(matches!(no, No::KeyTold), "{no}");
+            tokio::task::yield_now().await;
+        }
+    }
+    let (till, _) = open_on(memory::open(&image.crash(), BIRTH).unwrap()).await;
+    asks.till = till;
+    let hold = asks.owed(PRICE, keyed(1, 1)).await;
+    hold.keep(answer("at last")).await.unwrap();
+    assert_eq!(asks.kept(PRICE, keyed(1, 1)).await, answer("at last"));
+    assert_eq!(asks.totals().await, (total(PRICE), total(PRICE)));
 }
 
 #[tokio::test]
@@ -286,6 +344,19 @@ async fn threat_h4_keys_are_bounded_and_forgotten_after_their_time() {
         assert_eq!(asks.kept(most, keyed(key, 1)).await, answer("anew"));
     }
     assert_eq!(count(&*rows()), KEYS_PER_CHANNEL_MAX);
+
+    // Kept answers don't outlive their time in a daemon that nobody asks under a key any more.
+    let late = Arc::new(TestClock((NOW + 3 * KEY_SECONDS).into()));
+    let books = rows();
+    let config = TillConfig {
+        domain: support::domain(),
+        budget: weir_till::freshness::Budget {
+            view_age_seconds_max: 60,
+        },
+        vouchers_per_second: 1_000,
+    };
+    let _till = Till::open(config, books.clone(), late).await.unwrap();
+    assert_eq!(count(&*books), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -19,7 +19,7 @@ pub mod submit;
 
 use crate::gateway::answer::{Denied, PAYMENT_RECEIPT};
 use crate::gateway::bound::Bodies;
-use crate::gateway::offer::{Offers, Wants, Way};
+use crate::gateway::offer::{Asked, Offers, Wants, Way};
 use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Price, Route};
 use crate::gateway::streams::Streams;
@@ -69,6 +69,8 @@ pub struct Inner {
     pub streams: Streams,
     /// Room for request bodies that challenges are bound to.
     pub bodies: Bodies,
+    /// Room for those of requests with an idempotency key, so that neither crowds the other out.
+    pub keyed_bodies: Bodies,
 }
 
 /// Transactions looked up at once: unpaid requests must not crowd the watcher and the settler out of the node.
@@ -174,14 +176,33 @@ impl Gateway {
 
     /// Sells what a paid route serves, or manages a channel.
     async fn sell(&self, request: Request, route: &Route, price: &Price) -> Response<Body> {
-        let is_digested = price.bind_body || repeat::is_keyed(&request);
-        if !is_digested || !has_body(&request) {
+        let room = if !has_body(&request) {
+            None
+        } else if price.bind_body {
+            Some(&self.inner.bodies)
+        } else {
+            let is_keyed = repeat::is_keyed(&request) && self.may_pay_by_session(&request, route);
+            is_keyed.then_some(&self.inner.keyed_bodies)
+        };
+        let Some(room) = room else {
             return self.sell_for(request, (route, price), None).await;
-        }
-        match self.inner.bodies.read(request).await {
+        };
+        match room.read(request).await {
             Ok((request, digest, _room)) => self.sell_for(request, (route, price), Some(digest)).await,
             Err(denied) => denied.into_response(),
         }
+    }
+
+    /// Whether a request answers a live challenge of ours for vouchers on this route: without one its key means nothing,
+    /// and its body is not worth the memory (threat H4).
+    fn may_pay_by_session(&self, request: &Request, route: &Route) -> bool {
+        let lines = request.headers().get_all(header::AUTHORIZATION);
+        let Ok(Some(credential)) = Credential::find(lines.iter().map(HeaderValue::as_bytes)) else {
+            return false;
+        };
+        let now = self.inner.till.clock().now();
+        let verified = self.inner.offers.verify(credential.challenge, route, now);
+        matches!(verified, Ok((_, Asked::Session(..))))
     }
 
     /// Sells to a request whose body has this digest, where it was read whole.

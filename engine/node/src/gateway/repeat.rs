@@ -4,7 +4,7 @@
 use crate::gateway::Gateway;
 use crate::gateway::answer::{Denied, uncharged};
 use crate::gateway::pay::{Visit, facts};
-use crate::gateway::proxy::{RequestBody, is_success};
+use crate::gateway::proxy::{Delivering, Ends, RequestBody, is_success};
 use crate::gateway::route::{Meter, Route};
 use crate::gateway::stream::is_events;
 use axum::body::{Body, Bytes};
@@ -12,12 +12,13 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
+use std::fmt;
 use std::time::Duration;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
 use weir_store::Durable;
 use weir_till::repeats::KEPT_BYTES_MAX;
-use weir_till::{Answer, ChargeOn, Hold, KeptAnswer, Keyed};
+use weir_till::{Answer, ChargeOn, Debt, Hold, KeptAnswer, Keyed};
 
 /// By which a client says that a request is the same as one before.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -27,12 +28,16 @@ pub const KEY_BYTES_MAX: usize = 255;
 const WHOLE_WAIT: Duration = Duration::from_secs(10);
 
 /// Headers that mean something of an answer that is told again, beside its body. The rest is of its first delivery.
-const KEPT_HEADERS: [HeaderName; 8] = [
+const KEPT_HEADERS: [HeaderName; 12] = [
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
     header::CONTENT_LANGUAGE,
     header::CONTENT_DISPOSITION,
     header::CONTENT_LOCATION,
+    header::CONTENT_RANGE,
+    header::CONTENT_SECURITY_POLICY,
+    header::X_CONTENT_TYPE_OPTIONS,
+    header::LINK,
     header::LOCATION,
     header::ETAG,
     header::LAST_MODIFIED,
@@ -84,7 +89,7 @@ pub fn keyed(
 }
 
 /// Notes what becomes of an answer before any of it leaves: kept where it is short and whole, told once otherwise. One
-/// that is not charged for because the service cut it may be bought, or delivered, anew. Without a key it just leaves.
+/// that the service cut before any of it left may be bought, or delivered, anew. Without a key it just leaves.
 ///
 /// # Errors
 /// It cannot be written down.
@@ -93,18 +98,19 @@ pub async fn note(
     response: Response<Body>,
     charge_on: ChargeOn,
 ) -> Result<Response<Body>, Denied> {
-    let Some(hold) = hold else {
+    // What is not kept anyway is noted as told since its reservation.
+    let Some(hold) = hold.filter(Hold::keeps) else {
         return Ok(response);
     };
-    // Its events are not held back.
-    if is_events(response.headers()) {
+    let headers = kept_headers(response.headers());
+    // Events are not held back.
+    let room = room_beside(&headers).filter(|_| !is_events(response.headers()));
+    let Some(room) = room else {
         hold.tell().await?;
         return Ok(response);
-    }
+    };
     let (parts, body) = response.into_parts();
-    let headers = kept_headers(&parts.headers);
-    let head: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let (pieces, rest) = match read(body, KEPT_BYTES_MAX.saturating_sub(head)).await {
+    let (pieces, rest) = match read(body, room).await {
         Read::Whole(pieces) => {
             let body = pieces.concat();
             let answer = KeptAnswer {
@@ -115,10 +121,10 @@ pub async fn note(
             hold.keep(answer).await?;
             return Ok(Response::from_parts(parts, Body::from(body)));
         }
-        // Nothing has left, and what was charged becomes a credit.
+        // Nothing has left. What was charged becomes a credit, or stays owed: for an answer that was owed already, where
+        // the payer's own request broke off, or when it had asked the chain for its money.
         Read::Cut(..) if charge_on == ChargeOn::Success => {
-            let said = "the upstream broke off its answer; nothing was charged";
-            return Err(Problem::blank(502, said).into());
+            return Err(still_owed(502, "the upstream broke off its answer"));
         }
         Read::Cut(pieces, error) => {
             hold.tell().await?;
@@ -131,6 +137,12 @@ pub async fn note(
     };
     let pieces = stream::iter(pieces.into_iter().map(Ok));
     Ok(Response::from_parts(parts, Body::from_stream(pieces.chain(rest))))
+}
+
+/// A no to a request whose key stands for a charge already.
+fn still_owed(status: u16, why: impl fmt::Display) -> Denied {
+    let said = format!("{why}; nothing more was charged; ask again under the same key");
+    Problem::blank(status, said).into()
 }
 
 /// The answer again. Its receipt is stamped on it like any other's.
@@ -146,7 +158,7 @@ pub fn again(kept: KeptAnswer) -> Response<Body> {
 }
 
 impl Gateway {
-    /// Delivers what was charged before a crash, and never left.
+    /// Delivers what was charged before, and never left.
     pub(super) async fn redeliver(
         &self,
         visit: Visit<'_>,
@@ -156,15 +168,32 @@ impl Gateway {
         // Read whole before it was paid for, if there is one.
         let body = RequestBody::default();
         let sent = self.inner.upstream.send(visit.request, &facts, &body).await;
-        let response = sent.map_err(|fault| Denied::from(&fault))?;
+        let response = sent.map_err(|fault| still_owed(fault.status().as_u16(), fault))?;
         let charge_on = visit.order.charge_on;
         // It stays owed.
         if charge_on == ChargeOn::Success && !is_success(response.status()) {
             return Ok(uncharged(response));
         }
+        let response = match charge_on {
+            ChargeOn::Success => {
+                let debt = hold.debt();
+                response
+                    .map(|answer| Body::from_stream(Delivering::new(answer.into_data_stream(), debt, body)))
+            }
+            ChargeOn::FirstByte | ChargeOn::Always => response,
+        };
         let mut response = note(Some(hold), response, charge_on).await?;
         visit.paper.stamp(&mut response, &answer);
         Ok(response)
+    }
+}
+
+/// An answer that nothing is credited for is owed again when the upstream cuts it.
+impl Ends for Debt {
+    fn finish(self) {}
+
+    fn fail(self) {
+        Self::fail(self);
     }
 }
 
@@ -193,6 +222,12 @@ async fn read(body: Body, room: usize) -> Read {
             Err(_) => return Read::Longer(pieces, body.boxed()),
         }
     }
+}
+
+/// What may be kept of a body beside these headers; `None` where they are too long themselves.
+fn room_beside(headers: &[(String, Vec<u8>)]) -> Option<usize> {
+    let head: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    KEPT_BYTES_MAX.checked_sub(head)
 }
 
 fn kept_headers(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
@@ -264,6 +299,20 @@ mod tests {
                 .unwrap()
                 .is_some()
         );
+    }
+
+    #[test]
+    fn headers_that_are_too_long_leave_no_room_for_a_body() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_RANGE, HeaderValue::from_static("bytes 0-9/90"));
+        headers.insert(header::SET_COOKIE, HeaderValue::from_static("not kept"));
+        let kept = kept_headers(&headers);
+        assert_eq!(kept, [("content-range".to_owned(), b"bytes 0-9/90".to_vec())]);
+        let head = "content-range".len() + "bytes 0-9/90".len();
+        assert_eq!(room_beside(&kept), Some(KEPT_BYTES_MAX - head));
+        let link = |bytes: usize| [("link".to_owned(), vec![b'x'; bytes - "link".len()])];
+        assert_eq!(room_beside(&link(KEPT_BYTES_MAX)), Some(0));
+        assert_eq!(room_beside(&link(KEPT_BYTES_MAX + 1)), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -257,6 +257,7 @@ impl Opened {
             waits: Semaphore::new(gateway::WAITS_MAX),
             streams: Streams::default(),
             bodies: Bodies::new(self.front.body_bytes_max()),
+            keyed_bodies: Bodies::new(self.front.body_bytes_max()),
         }));
         // Announced only when it sells: without a view of the chain every voucher is refused.
         if tokio::time::timeout(FIRST_VIEW, view.wait_for(Option::is_some))
