@@ -19,6 +19,7 @@ async fn start(world: &World, name: &str) -> (std::path::PathBuf, Daemon) {
     let routes = [
         route("/drip/*", PRICE, "methods = [\"GET\"]\n"),
         route("/cut/*", PRICE, "methods = [\"GET\"]\n"),
+        route("/torn/*", PRICE, "methods = [\"GET\"]\n"),
         route("/events/*", PRICE, "methods = [\"GET\"]\nmeter = \"event\"\n"),
     ];
     let config = world.config(&Settings {
@@ -186,6 +187,56 @@ async fn streams_are_told_once_and_what_the_service_cut_may_be_bought_anew() {
         daemon
             .until(wallet.channel, |view| view.credited == credited)
             .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ch_8_an_owed_answer_that_the_service_breaks_off_stays_owed() {
+    let world = World::start(1).await;
+    let (config, mut daemon) = start(&world, "torn").await;
+    let wallet = Wallet::open(&world, &daemon, 0).await;
+    let most = PRICE * 1_000;
+    let before = daemon.quiet(wallet.channel).await.spent.base_units();
+    for (times, bytes) in (1..).zip([100, 100_000]) {
+        let url = format!("{}/torn/{bytes}", daemon.gateway);
+        let key = format!("torn-{bytes}");
+        let credential = wallet.credential(Method::GET, &url, &wallet.voucher(most)).await;
+        let request = wallet.http.get(&url).header(AUTHORIZATION, &credential);
+        let request = request.header("idempotency-key", &key).send();
+        let cut = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            daemon.kill();
+        };
+        let (first, ()) = tokio::join!(request, cut);
+        assert!(first.is_err(), "{first:?}");
+        daemon = Daemon::start(&config).await;
+        let url = format!("{}/torn/{bytes}", daemon.gateway);
+        let spent = total(before + PRICE * times);
+        assert_eq!(daemon.quiet(wallet.channel).await.spent, spent);
+        for again in 1..=2 {
+            let mut tries = 0;
+            let response = loop {
+                let credential = wallet.credential(Method::GET, &url, &wallet.voucher(most)).await;
+                let request = wallet.http.get(&url).header(AUTHORIZATION, &credential);
+                let response = request.header("idempotency-key", &key).send().await.unwrap();
+                // Its charge is not over yet, or what was told is not owed again yet.
+                if response.status() != 409 {
+                    break response;
+                }
+                tries += 1;
+                assert!(tries < 50, "{bytes}, {again}: {response:?}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            };
+            if bytes < 1_000 {
+                let said = Said::read(response).await;
+                assert_eq!(said.status, 502, "{said:?}");
+                assert!(said.body.contains("nothing more was charged"), "{said:?}");
+            } else {
+                assert_eq!(response.status(), 200, "{bytes}, {again}: {response:?}");
+                assert!(response.bytes().await.is_err(), "it breaks off");
+            }
+        }
+        assert_eq!(daemon.quiet(wallet.channel).await.spent, spent);
     }
 }
 

@@ -56,6 +56,7 @@ impl Service {
             .route("/broken/{*path}", any(broken))
             .route("/silent/{*path}", any(silent))
             .route("/cut/{*path}", any(cut))
+            .route("/torn/{bytes}", any(torn))
             .route("/drip/{*path}", any(drip))
             .route("/events/{count}", any(events))
             .route("/cut-events/{count}", any(cut_events))
@@ -132,6 +133,24 @@ async fn drip() -> Response<Body> {
 /// So many events, one every [`EVENT_PAUSE`].
 async fn events(Path(count): Path<u64>) -> Response<Body> {
     event_stream(stream::iter(0..count).map(Ok))
+}
+
+/// Thinks for a while after the first bytes, sends so many more, and hangs up.
+async fn torn(Path(bytes): Path<usize>) -> Response<Body> {
+    let pieces = [
+        Ok(Bytes::from_static(b"ten bytes!")),
+        Ok(Bytes::from(vec![b'x'; bytes])),
+        Err(io::Error::other("torn")),
+    ];
+    let pieces = stream::iter(pieces).enumerate().then(async |(at, piece)| {
+        let pause = [0, 1_000, 200][at];
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        piece
+    });
+    Response::builder()
+        .header(header::CONTENT_LENGTH, 1_000_000)
+        .body(Body::from_stream(pieces))
+        .unwrap()
 }
 
 /// So many events, then it breaks off.
