@@ -187,10 +187,10 @@ impl Rpc {
         decoded.map(Some)
     }
 
-    /// All logs of one contract in one block, named by its hash: a node that does not know it refuses.
-    pub(crate) async fn logs_in(&self, address: Address, block: B256) -> Result<Vec<Log>, ChainFault> {
-        let filter = Filter::new().address(address).at_block_hash(block);
-        let logs = self.provider.get_logs(&filter).await;
+    /// Every log of one block that the filter lets through. The block is named by its hash: a node that does not know it
+    /// refuses.
+    pub(crate) async fn logs_in(&self, filter: Filter, block: B256) -> Result<Vec<Log>, ChainFault> {
+        let logs = self.provider.get_logs(&filter.at_block_hash(block)).await;
         logs.map_err(ChainFault::rpc("reading a block's logs"))
     }
 

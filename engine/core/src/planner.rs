@@ -6,6 +6,10 @@ use crate::ids::ChannelId;
 use crate::time::UnixSeconds;
 use core::cmp::Reverse;
 
+/// How long the close of a channel whose payer leaves waits for open charges, in seconds since the payer asked: what is
+/// earned meanwhile is taken along, and who reads slowly holds nothing back longer.
+pub const CLOSE_IDLE_WAIT_SECONDS_MAX: u64 = 45;
+
 /// When a channel is settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -45,10 +49,31 @@ pub struct Plan {
     pub why: Why,
 }
 
-/// What to collect now, gravest reason first and, among equals, the largest value first.
+impl Plan {
+    /// By which plans are taken: gravest reason first and, among equals, the largest value first.
+    pub const fn rank(&self) -> (Why, Reverse<Amount>, ChannelId) {
+        (self.why, Reverse(self.pays), self.channel)
+    }
+
+    /// The same without its close, where that pays anything: what a payer that leaves cannot be paid back must not keep
+    /// the payee from what is its own.
+    #[must_use]
+    pub fn kept_open(self, channel: &Channel) -> Option<Self> {
+        let target = channel.settleable();
+        let pays = target.since(channel.chain().settled)?;
+        (!pays.is_zero()).then_some(Self {
+            target,
+            pays,
+            closes: false,
+            ..self
+        })
+    }
+}
+
+/// What to collect now, by [`Plan::rank`].
 ///
-/// A close waits until no charge is open, so that it carries everything that was earned (threat C4). A channel with
-/// a settlement under way is left alone (TX-1).
+/// A close waits until no charge is open, so that it carries everything that was earned (threat C4), but not beyond
+/// [`CLOSE_IDLE_WAIT_SECONDS_MAX`] where the payer leaves. A channel with a settlement under way is left alone (TX-1).
 pub fn plan<'a>(
     channels: impl IntoIterator<Item = &'a Channel>,
     policy: &Policy,
@@ -58,7 +83,7 @@ pub fn plan<'a>(
         .into_iter()
         .filter_map(|channel| judge(channel, policy, now))
         .collect();
-    plans.sort_by_key(|plan| (plan.why, Reverse(plan.pays), plan.channel));
+    plans.sort_by_key(Plan::rank);
     plans
 }
 
@@ -69,10 +94,12 @@ fn judge(channel: &Channel, policy: &Policy, now: UnixSeconds) -> Option<Plan> {
     let settled = channel.chain().settled;
     let idle = channel.charges().is_empty();
     let asked = channel.closing().is_some() && idle;
-    let leaves = channel.chain().close_requested_at.is_some();
+    let leaves_since = channel.chain().close_requested_at;
+    let leaves = leaves_since.is_some();
+    let waited_for = leaves_since.is_some_and(|at| now.seconds_since(at) >= CLOSE_IDLE_WAIT_SECONDS_MAX);
     // A call that can name no capture leaves something behind: what the payer would take with it is closed for.
     let at_once = channel.settleable().max(settled);
-    let closes = asked || (leaves && idle && at_once < channel.collectible());
+    let closes = asked || (leaves && (idle || waited_for) && at_once < channel.collectible());
     let target = if closes {
         channel.collectible().max(settled)
     } else {

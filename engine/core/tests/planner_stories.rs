@@ -5,7 +5,7 @@ mod support;
 
 use alloy_primitives::{Address, B256};
 use support::story::{NOW, Story, state};
-use weir_core::planner::{Plan, Policy, Why, plan};
+use weir_core::planner::{CLOSE_IDLE_WAIT_SECONDS_MAX, Plan, Policy, Why, plan};
 use weir_core::step::Body;
 use weir_core::{
     Amount, Capture, ChainState, Channel, Cumulative, Input, Outcome, Refusal, ReserveTerms, Terms,
@@ -136,7 +136,7 @@ fn threat_c8_the_reserve_is_settled_with_an_earned_voucher_and_closed_at_what_wa
         (Cumulative::new(20), false)
     );
     assert_eq!(planned[0].pays, Amount::new(20));
-    for target in [19, 21, 35, 80] {
+    for target in [21, 35, 80] {
         let refused = story.capture(target, false);
         assert!(
             matches!(refused, Err(Refusal::NotCollectible { .. })),
@@ -182,5 +182,73 @@ fn what_is_earned_whole_is_settled_before_the_payer_leaves_and_the_channel_stays
     assert_eq!(
         (planned[0].target, planned[0].closes),
         (Cumulative::new(80), false)
+    );
+}
+
+#[test]
+fn threat_c8_what_was_earned_since_it_was_planned_is_settled_with_it() {
+    let mut story = reserved();
+    let planned = plans(&story, NOW.after(1_000_000))[0];
+    assert_eq!((planned.target, planned.closes), (Cumulative::new(20), false));
+    let third = story.reserve(45);
+    story.commit(third, 45, Body::Delivered).unwrap();
+    story.capture(20, false).unwrap();
+    let capture = *story.channel.capture().unwrap();
+    assert_eq!((capture.target, capture.closes), (Cumulative::new(80), false));
+    let voucher = story.channel.voucher_for(&capture).unwrap();
+    assert_eq!(voucher.cumulative(), Cumulative::new(80), "it is taken whole");
+    assert_eq!(story.channel.accounted(), Cumulative::new(80));
+}
+
+#[test]
+fn threat_c4_a_charge_held_open_keeps_the_reserve_from_being_closed_for_a_bounded_time() {
+    let mut story = reserved();
+    let _held = story.reserve(10);
+    let leaving = ChainState {
+        close_requested_at: Some(NOW),
+        ..state(100, 20)
+    };
+    story.observe(leaving, state(100, 20));
+    assert_eq!(
+        plans(&story, NOW.after(CLOSE_IDLE_WAIT_SECONDS_MAX - 1)),
+        [],
+        "it may be over in time"
+    );
+    let planned = plans(&story, NOW.after(CLOSE_IDLE_WAIT_SECONDS_MAX));
+    assert_eq!((planned[0].why, planned[0].closes), (Why::Deadline, true));
+    assert_eq!(
+        (planned[0].target, planned[0].pays),
+        (Cumulative::new(35), Amount::new(15))
+    );
+    story.capture(35, true).unwrap();
+}
+
+#[test]
+fn a_close_that_fails_leaves_what_can_be_settled_without_it() {
+    let mut story = reserved();
+    let leaving = ChainState {
+        close_requested_at: Some(NOW),
+        ..state(100, 0)
+    };
+    story.observe(leaving, state(100, 0));
+    let planned = plans(&story, NOW)[0];
+    assert_eq!((planned.target, planned.closes), (Cumulative::new(35), true));
+    let open = planned.kept_open(&story.channel).unwrap();
+    assert_eq!(
+        (open.target, open.pays, open.closes),
+        (Cumulative::new(20), Amount::new(20), false)
+    );
+    story.capture(20, false).unwrap();
+    let settled = ChainState {
+        settled: Cumulative::new(20),
+        ..leaving
+    };
+    story.observe(settled, settled);
+    let planned = plans(&story, NOW)[0];
+    assert_eq!((planned.target, planned.closes), (Cumulative::new(35), true));
+    assert_eq!(
+        planned.kept_open(&story.channel),
+        None,
+        "nothing is left to settle"
     );
 }

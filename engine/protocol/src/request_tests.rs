@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::b64;
+use alloy_primitives::B256;
 use proptest::prelude::*;
 use serde_json::json;
-use weir_core::Terms;
+use weir_core::{ReserveTerms, Terms};
 
 /// A request for 100 base units on chain 196.
 pub(crate) fn sample() -> SessionRequest {
@@ -138,6 +139,16 @@ fn threat_v2_only_a_channel_of_these_terms_may_pay() {
         reserve: None,
     };
     assert!(request.fits(&terms, escrow, chain));
+    let operated_by = |operator| Terms {
+        reserve: Some(ReserveTerms {
+            operator,
+            salt: B256::ZERO,
+            expiring_nonce_hash: B256::ZERO,
+        }),
+        ..terms.clone()
+    };
+    assert!(request.fits(&operated_by(Address::ZERO), escrow, chain));
+    assert!(!request.fits(&operated_by(terms.payer), escrow, chain));
     assert!(!request.fits(
         &Terms {
             payee: other,

@@ -233,14 +233,18 @@ impl Facts {
     }
 
     fn adoption(&self, observation: &Observation) -> Adoption {
+        // Our challenges name no operator: who has one could close the channel over our heads, and is not sold to.
+        let reserve = observation.terms.reserve;
+        let is_ours_alone = reserve.is_none_or(|reserve| reserve.operator.is_zero());
         Adoption {
             id: observation.id,
             terms: observation.terms.clone(),
             seen: observation.seen,
             last_final: observation.last_final,
-            drain_only: observation
-                .opened_in
-                .is_none_or(|block| block < self.followed.born_in),
+            drain_only: !is_ours_alone
+                || observation
+                    .opened_in
+                    .is_none_or(|block| block < self.followed.born_in),
         }
     }
 }

@@ -8,7 +8,8 @@ use weir_core::UnixSeconds;
 
 /// Largest age of the newest block at which credit is still given, unless configured lower, in seconds.
 pub const VIEW_AGE_SECONDS_MAX: u64 = 60;
-/// From seeing a close request to having its settlement signed, in seconds.
+/// From seeing a close request to having its settlement signed, in seconds. A close that waits for open charges is among
+/// it.
 pub const CLOSE_REACTION_SECONDS_MAX: u64 = 60;
 /// From broadcast to inclusion, replacements included, in seconds.
 pub const INCLUSION_SECONDS_MAX: u64 = 240;
@@ -18,6 +19,7 @@ pub const REORG_MARGIN_SECONDS: u64 = 90;
 /// The draft's reference grace period, in seconds: our own numbers must fit half of it.
 pub const GRACE_PERIOD_SECONDS_REFERENCE: u64 = 15 * 60;
 
+const _: () = assert!(weir_core::planner::CLOSE_IDLE_WAIT_SECONDS_MAX < CLOSE_REACTION_SECONDS_MAX);
 const _: () = assert!(
     VIEW_AGE_SECONDS_MAX + CLOSE_REACTION_SECONDS_MAX + INCLUSION_SECONDS_MAX + REORG_MARGIN_SECONDS
         <= GRACE_PERIOD_SECONDS_REFERENCE / 2

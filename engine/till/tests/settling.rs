@@ -158,6 +158,52 @@ async fn threat_b1_a_doomed_row_is_taken_out_and_the_rest_lands() {
     settler.stop().await;
 }
 
+#[tokio::test]
+async fn threat_b1_a_payer_that_leaves_waits_behind_nothing_that_was_planned_before() {
+    let (till, _) = support::fresh().await;
+    let (first, second, leaving) = (Payer::new(1), Payer::new(2), Payer::new(3));
+    let chain = Arc::new(Script::default());
+    for (payer, price) in [(&first, 60), (&second, 50), (&leaving, 40)] {
+        let _ = till.observe(payer.adoption(1_000)).await.unwrap();
+        sell(&till, payer, price, price, 1).await;
+    }
+    chain.said().takes_one = true;
+    chain.said().stands_still = true;
+    let settler = Running::start(&till, &chain);
+    settler.handle.settle_now([first.channel, second.channel]);
+    until("the first is on its way", async || {
+        !chain.said().signed.is_empty()
+    })
+    .await;
+    // It leaves while that lands, and is to be closed besides: a transaction of another kind.
+    let requested = ChainState {
+        close_requested_at: Some(UnixSeconds(NOW)),
+        ..leaving.adoption(1_000).seen
+    };
+    let _ = till
+        .observe(Adoption {
+            seen: requested,
+            last_final: requested,
+            ..leaving.adoption(1_000)
+        })
+        .await
+        .unwrap();
+    let _ = till.begin_close(leaving.voucher(40)).await.unwrap();
+    // Asked for again before it is done: it is not signed twice for it.
+    settler.handle.settle_now([first.channel]);
+    chain.said().stands_still = false;
+    until("all are signed", async || chain.said().signed.len() == 3).await;
+    let batches: Vec<Batch> = chain
+        .said()
+        .signed
+        .values()
+        .map(|(_, batch)| batch.clone())
+        .collect();
+    let order: Vec<_> = batches.iter().map(|batch| batch.rows[0].channel).collect();
+    assert_eq!(order, [first.channel, leaving.channel, second.channel]);
+    settler.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_persons_word_outlives_a_chain_that_is_away() {
     let (till, _) = support::fresh().await;

@@ -8,7 +8,7 @@ use crate::fault::ChainFault;
 use crate::reserve::{self, ClosedChannel, read_closed};
 use crate::rpc::{BlockRef, Header};
 use alloy::primitives::Address;
-use alloy::rpc::types::Log;
+use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEventInterface;
 use std::collections::{BTreeSet, VecDeque};
 use weir_core::ChannelId;
@@ -170,16 +170,18 @@ impl Look<'_> {
     /// What the blocks from height `from` on did to the payee's channels. Older ones are remembered without.
     async fn logs_of(&self, headers: &VecDeque<Header>, from: u64) -> Result<Found, ChainFault> {
         let mut found = Found::default();
+        let filter = Filter::new().address(self.escrow.address());
+        // The reserve has everybody's channels, and the payee in the same place of all its events.
+        let filter = if self.escrow.domain().is_reserve() {
+            filter.topic3(self.payee.into_word())
+        } else {
+            filter
+        };
         for header in headers {
             let block = header.block;
             let mut touched = Vec::new();
             if block.number >= from {
-                for log in self
-                    .escrow
-                    .rpc()
-                    .logs_in(self.escrow.address(), block.hash)
-                    .await?
-                {
+                for log in self.escrow.rpc().logs_in(filter.clone(), block.hash).await? {
                     let Some(id) = touches(&log, self.payee) else {
                         continue;
                     };

@@ -48,16 +48,22 @@ pub(super) fn begin_capture(
     let settled = channel.chain.settled;
     let pays = capture.target > settled;
     let closes_without_paying = capture.closes && capture.target == settled;
-    let covered = match channel.terms.reserve {
-        // What leaves the channel open takes a voucher whole.
-        Some(_) if !capture.closes => capture.target == channel.settleable(),
-        _ => capture.target <= channel.collectible().max(settled),
+    let limit = if capture.closes {
+        channel.collectible()
+    } else {
+        channel.settleable()
     };
-    if !(pays || closes_without_paying) || !covered {
+    if !(pays || closes_without_paying) || capture.target > limit.max(settled) {
         return Err(Refusal::NotCollectible {
             collectible: channel.collectible(),
         });
     }
+    // What leaves a channel of the reserve open takes a voucher whole: one that was earned since it was planned, too.
+    let takes_whole = channel.terms.reserve.is_some() && !capture.closes;
+    let capture = Capture {
+        target: if takes_whole { limit } else { capture.target },
+        ..capture
+    };
     channel.capture = Some(capture);
     channel.accounted = channel.accounted.max(capture.target);
     if capture.closes {

@@ -222,7 +222,7 @@ impl Gateway {
                 if let Err(no) = self.must_manage(session) {
                     return Denied::from(no).into_response();
                 }
-                asking.wants.resumes = self.resumable(session).await;
+                asking.wants.resumes = self.resumable(session, price).await;
                 return self.deny(self.asks(price, &asking), (route, price), &asking);
             }
             Err(error) => {
@@ -264,11 +264,11 @@ impl Gateway {
 
     /// The channel that an unpaid request names, where it could pay here. The asker is told no more of it than what it
     /// said itself and the chain tells everybody.
-    async fn resumable(&self, session: Option<ChannelId>) -> Option<ChannelId> {
+    async fn resumable(&self, session: Option<ChannelId>, price: &Price) -> Option<ChannelId> {
         let id = session?;
-        let (till, seller) = (&self.inner.till, self.inner.offers.seller());
+        let till = &self.inner.till;
         let terms = till.terms(id)?;
-        if terms.payee != seller.recipient || terms.token != seller.token {
+        if !self.inner.offers.may_be_paid_from(price, &terms) {
             return None;
         }
         let answer = till.read(id).await.ok()?;

@@ -4,7 +4,7 @@ use crate::gateway::route::{Price, Route};
 use alloy_primitives::Address;
 use axum::http::HeaderValue;
 use std::sync::{Arc, PoisonError, RwLock};
-use weir_core::{Amount, ChannelId, Domain, UnixSeconds};
+use weir_core::{Amount, ChannelId, Domain, Terms, UnixSeconds};
 use weir_protocol::charge::{ChargeDetails, ChargeRequest, ChargeRules, PERMIT2};
 use weir_protocol::opaque::NONCE_BYTES;
 use weir_protocol::rails::Rail;
@@ -120,6 +120,18 @@ impl Offers {
             self.seller.ways.iter().filter(move |way| way.intent() == intent)
         };
         price.accept.iter().flat_map(of).copied().collect()
+    }
+
+    /// Whether vouchers on a channel of these terms could pay a route's price.
+    pub fn may_be_paid_from(&self, price: &Price, terms: &Terms) -> bool {
+        let domain = &self.seller.domain;
+        self.ways(price).into_iter().any(|way| match way {
+            Way::Session(rail) => {
+                let request = self.session(rail, price, None);
+                request.fits(terms, domain.escrow(), domain.chain_id())
+            }
+            Way::Charge(_) => false,
+        })
     }
 
     /// The way that a challenge names. It is not verified here.

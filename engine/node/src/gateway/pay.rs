@@ -319,6 +319,10 @@ impl Gateway {
     async fn close(&self, visit: Visit<'_>, claim: CloseClaim) -> Result<Response<Body>, Denied> {
         let voucher = claim.voucher;
         let channel = voucher.channel();
+        if self.inner.till.domain().is_reserve() {
+            // Each close there is a transaction of its own: none is spent on a channel that nothing was sold to.
+            self.must_fit(&visit.offer, channel)?;
+        }
         if let Some(wish) = &claim.authorization {
             self.inner.till.prove_close(&voucher, wish).map_err(No::from)?;
         }

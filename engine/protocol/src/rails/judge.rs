@@ -171,15 +171,6 @@ fn judge_open(
         };
         require(claimed == seen.terms.signer(), JudgeRefusal::AuthorizedSigner)?;
     }
-    let operator = seen
-        .terms
-        .reserve
-        .map_or(Address::ZERO, |reserve| reserve.operator);
-    let offered = offer.method_details.operator.unwrap_or(Address::ZERO);
-    require(
-        seen.terms.reserve.is_none() || operator == offered,
-        JudgeRefusal::Operator,
-    )?;
     // Computed, not believed: a channel whose id does not follow from its terms is somebody else's contract.
     let domain = Domain::new(rules.domain_name, seen.chain_id, seen.escrow);
     let channel = seen.terms.channel_id(seen.salt, &domain);
@@ -207,11 +198,17 @@ impl SessionRequest {
     /// Whether a channel of these terms, in this escrow on this chain, is one that may pay this request (threat V2).
     ///
     /// # Errors
-    /// Which of the four is another.
+    /// Which of the five is another.
     pub fn must_fit(&self, terms: &Terms, escrow: Address, chain_id: u64) -> Result<(), JudgeRefusal> {
         self.must_be_at(escrow, chain_id)?;
         require(terms.payee == self.recipient, JudgeRefusal::Payee)?;
-        require(terms.token == self.currency, JudgeRefusal::Token)
+        require(terms.token == self.currency, JudgeRefusal::Token)?;
+        // An operator collects and closes as it likes: one that is the payer would close at nothing what it spent.
+        let operator = self.method_details.operator.unwrap_or(Address::ZERO);
+        require(
+            terms.reserve.is_none_or(|reserve| reserve.operator == operator),
+            JudgeRefusal::Operator,
+        )
     }
 
     /// The same, where the reason is of no interest.

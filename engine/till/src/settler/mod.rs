@@ -65,6 +65,8 @@ pub struct Settler {
     strikes: HashMap<ChannelId, u32>,
     /// What a person asked to have settled at this look.
     asked: HashSet<ChannelId>,
+    /// What is still to be settled for a person at the next look.
+    asked_again: HashSet<ChannelId>,
     /// In a block, but not final: a reorg may take them out again.
     landed: Vec<landed::Landed>,
     /// Ended and still on record, oldest first.
@@ -85,6 +87,7 @@ impl Settler {
             tally,
             strikes: HashMap::new(),
             asked: HashSet::new(),
+            asked_again: HashSet::new(),
             landed: Vec::new(),
             kept: VecDeque::new(),
             next_attempt: 0,
@@ -155,30 +158,62 @@ impl Settler {
         Ok(())
     }
 
+    /// Settles the gravest, and then chooses anew: while a transaction lands, a payer may ask for its money, and must not
+    /// wait behind all that was planned before. Each channel is tried once, or again for a graver reason.
     async fn look_through(&mut self) -> Result<(), No> {
         self.follow_landed().await?;
-        let plans = self.choose().await?;
-        for ((token, closes), plans) in self.group(plans) {
-            for chunk in plans.chunks(self.chain.rows_max()) {
-                self.settle(token, closes, chunk).await?;
-            }
+        self.asked.clear();
+        let mut tried = HashMap::new();
+        loop {
+            self.hear_asked(&tried);
+            let mut plans = self.choose().await?;
+            plans.retain(|plan| tried.get(&plan.channel).is_none_or(|why| plan.why < *why));
+            let Some(chunk) = self.gravest(plans) else {
+                break;
+            };
+            tried.extend(chunk.plans.iter().map(|plan| (plan.channel, plan.why)));
+            self.settle(&chunk).await?;
         }
+        self.handle.keep_asked(self.asked_again.drain());
         Ok(())
     }
 
-    /// What is worth settling now, and what a person asked for.
-    async fn choose(&mut self) -> Result<Vec<Plan>, No> {
+    /// Takes in what a person asks for. What was tried before it was asked for waits for the next look.
+    fn hear_asked(&mut self, tried: &HashMap<ChannelId, Why>) {
+        let (again, now): (Vec<_>, Vec<_>) = self
+            .handle
+            .take_asked()
+            .into_iter()
+            .partition(|channel| tried.contains_key(channel));
+        self.asked_again.extend(again);
+        self.asked.extend(now);
+    }
+
+    /// What is worth settling now, and what a person asked for; the gravest first.
+    async fn choose(&self) -> Result<Vec<Plan>, No> {
         let channels = self.till.channels().await?;
         let now = self.till.clock().now();
-        self.asked = self.handle.take_asked();
         let asked = &self.asked;
         let (now_please, in_time): (Vec<_>, Vec<_>) = channels.iter().partition(|c| asked.contains(&c.id()));
         let mut plans = plan(in_time, &self.config.policy, now);
         plans.extend(plan(now_please, &WHATEVER_IT_IS_WORTH, now));
+        plans.sort_by_key(Plan::rank);
         // A deadline or a person's word outweighs what failed before.
         plans.retain(|plan| {
             !self.is_struck_out(plan.channel) || plan.why == Why::Deadline || asked.contains(&plan.channel)
         });
+        // A close that failed may have failed for what it pays back, and that is no reason to lose what is earned.
+        let failed = |plan: &&mut Plan| plan.closes && self.strikes.contains_key(&plan.channel);
+        for plan in plans
+            .iter_mut()
+            .filter(failed)
+            .filter(|plan| plan.why == Why::Deadline)
+        {
+            let channel = channels.iter().find(|channel| channel.id() == plan.channel);
+            if let Some(open) = channel.and_then(|channel| plan.kept_open(channel)) {
+                *plan = open;
+            }
+        }
         Ok(plans)
     }
 }

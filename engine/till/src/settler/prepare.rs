@@ -5,39 +5,55 @@ use crate::attempt::Attempt;
 use crate::no::No;
 use crate::settlement::{Batch, BatchRow, Skipped};
 use alloy_primitives::Address;
-use std::collections::BTreeMap;
 use weir_core::planner::Plan;
 use weir_core::{Capture, ChannelId, Input, KeptVoucher};
 
 /// How often a channel's settlement may fail before it is left for a person (threat B2).
 pub const STRIKES_MAX: u32 = 5;
 
+/// What goes into one transaction.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    token: Address,
+    closes: bool,
+    /// The channels, the gravest first.
+    pub(super) plans: Vec<Plan>,
+}
+
 impl Settler {
-    /// One transaction is of one token, and either closes all its channels or none.
-    pub(super) fn group(&self, plans: Vec<Plan>) -> BTreeMap<(Address, bool), Vec<Plan>> {
-        let mut groups: BTreeMap<(Address, bool), Vec<Plan>> = BTreeMap::new();
-        for plan in plans {
-            if let Some(terms) = self.till.terms(plan.channel) {
-                groups.entry((terms.token, plan.closes)).or_default().push(plan);
-            }
-        }
-        groups
+    /// The gravest plans that go into one transaction: it is of one token, and either closes all its channels or none.
+    pub(super) fn gravest(&self, plans: Vec<Plan>) -> Option<Chunk> {
+        let token_of = |plan: &Plan| self.till.terms(plan.channel).map(|terms| terms.token);
+        let (token, closes) = plans
+            .iter()
+            .find_map(|plan| Some((token_of(plan)?, plan.closes)))?;
+        let fits = |plan: &Plan| plan.closes == closes && token_of(plan) == Some(token);
+        let plans = plans.into_iter().filter(fits).take(self.chain.rows_max());
+        Some(Chunk {
+            token,
+            closes,
+            plans: plans.collect(),
+        })
     }
 
     /// Takes one chunk of plans from intent to landing.
-    pub(super) async fn settle(&mut self, token: Address, closes: bool, plans: &[Plan]) -> Result<(), No> {
+    pub(super) async fn settle(&mut self, chunk: &Chunk) -> Result<(), No> {
         let mut batch = Batch {
-            token,
-            closes,
-            rows: Vec::with_capacity(plans.len()),
-            terms: Vec::with_capacity(plans.len()),
+            token: chunk.token,
+            closes: chunk.closes,
+            rows: Vec::with_capacity(chunk.plans.len()),
+            terms: Vec::with_capacity(chunk.plans.len()),
         };
-        for plan in plans {
+        for plan in &chunk.plans {
             let terms = self.till.terms(plan.channel);
             if let Some((terms, row)) = terms.zip(self.begin(plan).await?) {
                 batch.terms.push(terms);
                 batch.rows.push(row);
             }
+        }
+        if batch.rows.is_empty() {
+            // All of them moved meanwhile.
+            return Ok(());
         }
         let Ok(doomed) = self.chain.simulate(&batch).await.inspect_err(log_trouble) else {
             return self.let_go(&batch).await;
@@ -80,12 +96,14 @@ impl Settler {
             Err(no) => return Err(no),
         };
         let channel = &answer.get().channel;
-        let pays = plan.target > channel.chain().settled;
+        // More may have been earned since it was planned.
+        let capture = *channel.capture().unwrap_or(&capture);
+        let pays = capture.target > channel.chain().settled;
         let voucher = channel.voucher_for(&capture).filter(|_| pays);
         Ok(Some(BatchRow {
             channel: plan.channel,
-            cumulative: voucher.map_or(plan.target, KeptVoucher::cumulative),
-            capture: plan.target,
+            cumulative: voucher.map_or(capture.target, KeptVoucher::cumulative),
+            capture: capture.target,
             signature: voucher.map(|voucher| *voucher.signature()),
         }))
     }
@@ -121,12 +139,12 @@ impl Settler {
             .is_some_and(|strikes| *strikes >= STRIKES_MAX)
     }
 
-    async fn let_go(&self, batch: &Batch) -> Result<(), No> {
+    async fn let_go(&mut self, batch: &Batch) -> Result<(), No> {
         self.end_captures(batch).await?;
         // The chain was in the way: a person's word stands until it is done.
         let rows = batch.rows.iter().map(|row| row.channel);
-        self.handle
-            .keep_asked(rows.filter(|channel| self.asked.contains(channel)));
+        self.asked_again
+            .extend(rows.filter(|channel| self.asked.contains(channel)));
         tokio::time::sleep(TROUBLE_PAUSE).await;
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use weir_chain::Envelope;
 use weir_core::{ChainState, ChannelId};
-use weir_till::settlement::{Batch, ChainTrouble, Landing, Settlement, Skipped};
+use weir_till::settlement::{BATCH_ROWS_MAX, Batch, ChainTrouble, Landing, Settlement, Skipped};
 
 #[derive(Debug, Default)]
 pub(crate) struct Said {
@@ -16,6 +16,10 @@ pub(crate) struct Said {
     pub(crate) doomed: HashMap<ChannelId, &'static str>,
     /// How often the chain cannot be reached yet.
     pub(crate) away: u32,
+    /// Whether a transaction takes one channel only.
+    pub(crate) takes_one: bool,
+    /// Whether nothing gets into a block now.
+    pub(crate) stands_still: bool,
     /// How often each channel was in a batch that was tried.
     pub(crate) tried: HashMap<ChannelId, u32>,
     /// Everything that was signed, by its nonce.
@@ -48,6 +52,10 @@ impl Script {
 
 #[async_trait]
 impl Settlement for Script {
+    fn rows_max(&self) -> usize {
+        if self.said().takes_one { 1 } else { BATCH_ROWS_MAX }
+    }
+
     async fn simulate(&self, batch: &Batch) -> Result<Vec<Skipped>, ChainTrouble> {
         let mut said = self.said();
         if let Some(fewer) = said.away.checked_sub(1) {
@@ -94,6 +102,9 @@ impl Settlement for Script {
     }
 
     async fn wait(&self, _: &Batch, _: &Envelope, _: Duration) -> Result<Landing, ChainTrouble> {
+        while self.said().stands_still {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         Ok(Landing::Mined {
             skipped: Vec::new(),
             gas_used: 50_000,
