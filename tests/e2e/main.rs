@@ -25,6 +25,8 @@
 //! | `demo` | the demonstration comes out even and leaves no process |
 //! | `interop` | clients of other makes pay as they are published |
 //! | `reserve` | channels of the chain's own reserve: `tempo`/`session` v2 |
+//! | `coinless` | payers of ours without a coin, whose deposits the daemon pulls |
+//! | `funding` | deposits that payers sign for and the daemon pulls, over kills |
 //! | `unsent` | transactions that payers leave to the daemon to broadcast, over kills |
 //!
 //! Each test has a chain of its own, so that none waits for another's blocks or sees another's clock.
@@ -41,12 +43,14 @@ mod bad_vouchers;
 mod charges;
 mod charges_evm;
 mod charges_once;
+mod coinless;
 mod config;
 mod counter;
 mod daemon;
 mod demo;
 mod deploy;
 mod discovery;
+mod funding;
 mod gate;
 mod interop;
 mod kill_nine;

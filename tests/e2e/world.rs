@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
-use weir_chain::deploy::{deploy_dev_token, mint};
+use weir_chain::deploy::{CANONICAL_PERMIT2, deploy_dev_token, mint};
 use weir_chain::{Escrow, Opening, Rpc, Sender};
 use weir_client::{AllowedEscrow, HttpOptions, Limits, Payer};
 use weir_core::{Amount, ChainState, ChannelId, Cumulative, Domain, Terms};
@@ -59,14 +59,25 @@ impl World {
         Self::on(Network::Evm, payers).await
     }
 
+    /// The same with the real Permit2 at its usual address, from a chain that has it from the start.
+    pub(crate) async fn with_permit2(payers: u32) -> Self {
+        let tempo = chain_of(Network::Tempo, 0).await;
+        let code = Rpc::new(tempo.url())
+            .unwrap()
+            .code_at_head(CANONICAL_PERMIT2)
+            .await
+            .unwrap();
+        assert!(!code.is_empty(), "there is no Permit2 to be had");
+        let chain = chain_of(Network::Evm, payers).await;
+        post(chain.url(), "anvil_setCode", json!([CANONICAL_PERMIT2, code])).await;
+        Self::over(chain, Network::Evm, payers).await
+    }
+
     pub(crate) async fn on(network: Network, payers: u32) -> Self {
-        let chain = Anvil::start(Options {
-            network,
-            accounts: payers + 2,
-            ..Options::default()
-        })
-        .await
-        .unwrap();
+        Self::over(chain_of(network, payers).await, network, payers).await
+    }
+
+    async fn over(chain: Anvil, network: Network, payers: u32) -> Self {
         let rpc = Rpc::new(chain.url()).unwrap();
         let deployer = Sender::connect(rpc.clone(), account(0).unwrap().signer().clone())
             .await
@@ -245,19 +256,30 @@ impl World {
 
     /// Asks the node, methods of its own included.
     pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
-        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let answer: Value = reqwest::Client::new()
-            .post(self.rpc_url())
-            .json(&question)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
-        assert!(answer.get("error").is_none(), "{method}: {answer}");
-        answer["result"].clone()
+        post(self.rpc_url(), method, params).await
     }
+}
+
+async fn chain_of(network: Network, payers: u32) -> Anvil {
+    let options = Options {
+        network,
+        accounts: payers + 2,
+        ..Options::default()
+    };
+    Anvil::start(options).await.unwrap()
+}
+
+async fn post(url: &str, method: &str, params: Value) -> Value {
+    let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    let answer = reqwest::Client::new()
+        .post(url)
+        .json(&question)
+        .send()
+        .await
+        .unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    assert!(answer.get("error").is_none(), "{method}: {answer}");
+    answer["result"].clone()
 }
 
 fn soon() -> Instant {

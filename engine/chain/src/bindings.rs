@@ -74,6 +74,17 @@ sol! {
         event TransferWithMemo(address indexed from, address indexed to, uint256 amount, bytes32 indexed memo);
     }
 
+    /// What an EIP-3009 token has for the recipient that pulls (the form of USDC 2.2).
+    interface IEip3009 {
+        function receiveWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, bytes signature) external;
+        function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
+        function DOMAIN_SEPARATOR() external view returns (bytes32);
+    }
+
+    interface IPermit2 {
+        function nonceBitmap(address owner, uint256 word) external view returns (uint256);
+    }
+
     /// The escrow's constructor, which an interface cannot hold.
     struct EscrowCap {
         address token;

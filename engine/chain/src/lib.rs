@@ -8,6 +8,7 @@
 //! | [`calls`], [`deploy`] | what is said to the escrow, and what a landed batch answered |
 //! | [`sender`] | simulate, price, sign, send, look up; nonces without gaps |
 //! | [`watcher`] | follows the chain, through reorgs, and tells what became of a payee's channels |
+//! | [`relayed`] | deposits that a payer signed for and anybody may send |
 //! | [`tempo`] | what a transaction would do that a Tempo payer signed for us to broadcast |
 //! | [`revert`], [`fault`] | why the contract, or the node, said no |
 //!
@@ -20,6 +21,7 @@ pub mod escrow;
 pub mod evidence;
 pub mod fault;
 pub mod payment;
+pub mod relayed;
 mod reserve;
 pub mod revert;
 pub mod rpc;
@@ -33,6 +35,7 @@ pub use escrow::{Escrow, OpenedChannel};
 pub use evidence::{EvidenceFault, OpenEvidence, TopUpEvidence};
 pub use fault::ChainFault;
 pub use payment::{PaymentEvidence, Transfer};
+pub use relayed::{Permit2, PullPaths};
 pub use revert::{EscrowError, RelayedError, ReserveError, Revert};
 pub use rpc::{BlockRef, Rpc};
 pub use sender::{Broadcast, Envelope, Landed, Nonce, Outcome, Quote, SendFault, Sender};

@@ -185,8 +185,8 @@ impl Core {
             session.receipt = Some(receipt);
         }
         if session.receipt.is_some() || status.is_success() {
-            if session.purse.record().stage == Stage::Mined {
-                session.purse.mark(|record, _| record.stage = Stage::Live).await?;
+            if matches!(session.purse.record().stage, Stage::Opening | Stage::Mined) {
+                self.announced(&session.purse).await?;
             }
             self.keep_challenge(request, response.headers());
             return Ok(Verdict::Done(Paid {
@@ -250,8 +250,12 @@ impl Core {
     ) -> Result<bool, Error> {
         use ProblemType as P;
         let channel = session.purse.id();
-        let opening = session.purse.record().stage == Stage::Mined;
+        let record = session.purse.record();
+        let opening = matches!(record.stage, Stage::Opening | Stage::Mined);
         let mut lags = false;
+        if Self::is_left_in_vain(&record, &complaint) && !repeated {
+            return self.open_alone(session, &answer).await;
+        }
         if complaint.kind == P::ChannelNotFound && opening {
             lags = true;
         } else if matches!(complaint.kind, P::ChannelNotFound | P::ChannelFinalized) {
@@ -298,6 +302,21 @@ impl Core {
         Ok(lags)
     }
 
+    /// The server does not pull the opening deposit: the payer sends it itself, and announces it by the freshest challenge.
+    async fn open_alone(&self, session: &mut Session, answer: &Answer) -> Result<bool, Error> {
+        if let Ok(fresh) = Offer::find(&answer.headers, &self.limits) {
+            let record = session.purse.record();
+            let fits = fresh.request.fits(&record.terms, record.escrow, record.chain_id);
+            if !fits || fresh.request.amount > session.offer.request.amount {
+                return Err(Error::OfferChanged);
+            }
+            session.offer = fresh;
+        }
+        session.purse.mark(|record, _| record.open_left = None).await?;
+        self.bring_to_chain(&session.purse, &session.offer).await?;
+        Ok(false)
+    }
+
     /// Concedes a required total, topping up where the deposit is too small for it.
     async fn raise(&self, session: &mut Session, required: Cumulative, url: &Url) -> Result<(), Error> {
         let bounds = self.bounds(&session.offer);
@@ -335,10 +354,14 @@ impl Core {
     fn authorization(&self, session: &Session) -> Result<HeaderValue, Error> {
         let record = session.purse.record();
         let action = match (record.stage, record.open_hash, record.salt) {
+            (Stage::Opening | Stage::Mined, ..) if record.open_left.is_some() => {
+                let left = record.open_left.ok_or(Error::NoChannel)?;
+                self.sign_open(&record, &left)?
+            }
             (Stage::Mined, Some(hash), Some(salt)) => Action::Open { hash, salt },
             _ => Action::Voucher,
         };
-        let said = (action, session.ticket.total());
+        let said = (&action, session.ticket.total());
         self.pen.write(
             &session.offer.challenge,
             &record.domain(),

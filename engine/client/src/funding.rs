@@ -30,7 +30,7 @@ impl Core {
                 _ if !fits => {}
                 Stage::Closed => {}
                 Stage::Opening if record.is_usable() => {
-                    self.bring_to_chain(&purse).await?;
+                    self.bring_to_chain(&purse, offer).await?;
                     return Ok(purse);
                 }
                 _ if record.is_usable() => return Ok(purse),
@@ -42,7 +42,7 @@ impl Core {
         }
         self.chain.must_be(offer.request.method_details.chain_id).await?;
         let purse = self.plan(offer, origin).await?;
-        self.bring_to_chain(&purse).await?;
+        self.bring_to_chain(&purse, offer).await?;
         Ok(purse)
     }
 
@@ -123,6 +123,7 @@ impl Core {
         };
         let salt = crate::credential::random_word()?;
         let channel = terms.channel_id(salt, escrow.domain());
+        let left = self.leave_for(offer, &escrow, (deposit, salt)).await?;
         let deposit = Cumulative::new(deposit.base_units());
         let mut record = ChannelRecord::planned(
             channel,
@@ -132,6 +133,7 @@ impl Core {
             deposit,
         );
         record.salt = Some(salt);
+        record.open_left = left;
         record.origin = Some(origin.to_owned());
         record.planned_at_block = self.chain.head().await?;
         let purse = Arc::new(Purse::new(record, Arc::clone(&self.state)));
@@ -142,9 +144,12 @@ impl Core {
 
     /// Sees to it that a planned channel is on the chain. It may be called again after any failure: the salt and the
     /// signed transaction are on disk, and the escrow opens an id at most once, so no deposit is locked twice.
-    async fn bring_to_chain(&self, purse: &Arc<Purse>) -> Result<(), Error> {
+    pub(crate) async fn bring_to_chain(&self, purse: &Arc<Purse>, offer: &Offer) -> Result<(), Error> {
         let record = purse.record();
         let escrow = self.chain.escrow_of(&record).await?;
+        if record.open_left.is_some() && self.see_left_open(purse, &escrow, offer).await? {
+            return Ok(());
+        }
         let doing = "opening the channel";
         let mut opened_by = None;
         if let Some(envelope) = &record.open_envelope {
@@ -243,11 +248,16 @@ impl Core {
         if let Some(pending) = record.pending_top_up {
             self.resume_top_up(purse, &escrow, pending, url).await?;
         }
+        self.resume_left_top_up(purse, &escrow, url).await?;
         let deposit = self.refresh(purse, &escrow).await?.state.deposit;
         if deposit >= needed {
             return Ok(false);
         }
         let amount = self.top_up_amount(offer, &escrow, deposit, needed).await?;
+        if self.leave_top_up(purse, (offer, &escrow), amount, url).await? {
+            self.refresh(purse, &escrow).await?;
+            return Ok(true);
+        }
         self.chain.approve(&escrow, record.terms.token, amount).await?;
         let pending = self.broadcast_top_up(purse, &escrow, amount).await?;
         self.resume_top_up(purse, &escrow, pending, url).await?;

@@ -22,6 +22,7 @@ pub mod error;
 mod exit;
 mod funding;
 mod http;
+mod left;
 pub mod limits;
 mod manage;
 mod offer;
@@ -42,7 +43,7 @@ pub use limits::{Allowed, AllowedEscrow, LimitExceeded, Limits};
 pub use onchain::ChainError;
 pub use payer::{Payer, Response};
 pub use receipt::Overcharged;
-pub use state::{ChannelRecord, Stage, StateError};
+pub use state::{ChannelRecord, LeftPull, Stage, StateError};
 pub use stream::{PaidStream, StreamEvent};
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Core {
         }
         let header = self
             .pen
-            .write(&offer.challenge, &record.domain(), purse.id(), (action, total))?;
+            .write(&offer.challenge, &record.domain(), purse.id(), (&action, total))?;
         let mut extra = preferences;
         extra.insert(AUTHORIZATION, header);
         let sending = self.http.send(&request, &extra, &mut patience).await?;
@@ -118,7 +118,7 @@ impl Core {
         };
         let receipt = SessionReceipt::from_header(value.as_bytes());
         let receipt = receipt.map_err(|_| Error::Protocol("the receipt cannot be read"))?;
-        let voucher = (!matches!(action, Action::TopUp { .. })).then_some(total);
+        let voucher = (!action.tops_up()).then_some(total);
         let challenge_id = &offer.challenge.id;
         self.check(
             purse,

@@ -7,10 +7,14 @@ use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 use weir_core::{Cumulative, UnixSeconds};
 use weir_protocol::problem::PROBLEMS;
+use weir_protocol::rails::evm_session::TYPE_HASH;
+use weir_protocol::rails::signed::{TYPE_AUTHORIZATION, TYPE_PERMIT2};
 use weir_protocol::{Challenge, ProblemType, SessionRequest, json, timestamp};
 
 /// A challenge is not answered any more this long before it expires: the answer has to arrive in time.
 const EXPIRY_MARGIN_SECONDS: u64 = 3;
+/// The ways in which a server pulls a deposit that was signed for.
+const PULLED: [&str; 2] = [TYPE_AUTHORIZATION, TYPE_PERMIT2];
 /// Longest problem body that is looked at.
 pub(crate) const PROBLEM_BYTES_MAX: usize = 16 * 1024;
 /// Longest words of somebody else that are shown, in characters.
@@ -63,7 +67,9 @@ impl Offer {
         let Ok(request) = SessionRequest::decode(&challenge.request, None) else {
             return Ok(None);
         };
-        if !request.accepts_type("hash") {
+        let pulls = request.method_details.fee_payer == Some(true);
+        let pulls = pulls && PULLED.iter().any(|kind| request.accepts_type(kind));
+        if !pulls && !request.accepts_type(TYPE_HASH) {
             return Ok(None);
         }
         let escrow = limits.check(&request)?;

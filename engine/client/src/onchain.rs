@@ -236,23 +236,28 @@ impl Chain {
         token: Address,
         amount: Amount,
     ) -> Result<(), ChainError> {
-        let call = IToken::allowanceCall {
-            owner: self.payer(),
-            spender: escrow.address(),
-        };
-        let latest = alloy::eips::BlockId::latest();
-        let allowed = self.rpc().call_at(token, &call, latest).await?;
-        let allowed = allowed.ok_or(ChainFault::NoCode {
-            address: token,
-            chain_id: escrow.domain().chain_id(),
-        })?;
-        if clamped(allowed) >= amount {
+        if self.allowance(token, escrow.address()).await? >= amount {
             return Ok(());
         }
         let doing = "approving the deposit";
         self.act(&escrow.calls().approve(token, amount), doing)
             .await
             .map(drop)
+    }
+
+    /// What somebody may pull from the payer.
+    pub(crate) async fn allowance(&self, token: Address, spender: Address) -> Result<Amount, ChainError> {
+        let call = IToken::allowanceCall {
+            owner: self.payer(),
+            spender,
+        };
+        let latest = alloy::eips::BlockId::latest();
+        let allowed = self.rpc().call_at(token, &call, latest).await?;
+        let allowed = allowed.ok_or(ChainFault::NoCode {
+            address: token,
+            chain_id: self.link().await?.chain_id,
+        })?;
+        Ok(clamped(allowed))
     }
 
     /// The newest block's number.

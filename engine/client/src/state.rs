@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use weir_chain::Envelope;
 use weir_core::terms::EVM_DOMAIN_NAME;
-use weir_core::{Amount, ChannelId, Cumulative, Domain, Terms};
+use weir_core::{Amount, ChannelId, Cumulative, Domain, Leave, Terms};
 
 /// Version of the files' format.
 const FORMAT: u32 = 1;
@@ -66,6 +66,20 @@ pub struct PendingTopUp {
     pub envelope: Envelope,
 }
 
+/// A deposit that was signed for and left to the server to pull. The signature is not kept: it is made again, the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftPull {
+    /// How much.
+    pub amount: Amount,
+    /// The salt that goes with it.
+    pub salt: B256,
+    /// Until when, and by which nonce.
+    pub leave: Leave,
+    /// The EIP-712 domain separator that it is signed under.
+    pub separator: B256,
+}
+
 /// Everything kept about one channel. Amounts are base units, spelled as decimal strings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -104,6 +118,15 @@ pub struct ChannelRecord {
     pub stopped: bool,
     /// A top-up under way.
     pub pending_top_up: Option<PendingTopUp>,
+    /// The opening deposit, while it is left to the server and not known to be locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_left: Option<LeftPull>,
+    /// Whether the channel of such a deposit was seen on the chain.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub is_open_seen: bool,
+    /// An addition that is left to the server, until it has come about or never can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_up_left: Option<LeftPull>,
 }
 
 impl ChannelRecord {
@@ -133,6 +156,9 @@ impl ChannelRecord {
             spent: Cumulative::ZERO,
             stopped: false,
             pending_top_up: None,
+            open_left: None,
+            is_open_seen: false,
+            top_up_left: None,
         }
     }
 
@@ -140,6 +166,12 @@ impl ChannelRecord {
     /// other takes them.
     pub fn domain(&self) -> Domain {
         Domain::new(EVM_DOMAIN_NAME, self.chain_id, self.escrow)
+    }
+
+    /// Until when the server may still lock the opening deposit, in Unix seconds, while it is not known to be locked.
+    pub fn deposit_open_until(&self) -> Option<u64> {
+        let left = self.open_left.filter(|_| !self.is_open_seen);
+        left.map(|left| left.leave.ends())
     }
 
     /// Its transactions that may or may not be mined.

@@ -8,6 +8,7 @@
 //! | [`amount`] | how much, in which kind of total |
 //! | [`ids`], [`terms`] | which channel, between whom, under which signing domain |
 //! | [`signature`], [`voucher`], [`recover`] | is this promise really the signer's |
+//! | [`pull`] | what a payer signs whose deposit somebody else pulls |
 //! | [`channel`], [`step`] | what may happen to a channel, and what then is true |
 //! | [`planner`] | what is worth collecting now, and how much of it |
 //! | [`refusal`] | every typed no |
@@ -16,6 +17,7 @@ pub mod amount;
 pub mod channel;
 pub mod ids;
 pub mod planner;
+pub mod pull;
 pub mod recover;
 pub mod refusal;
 pub mod signature;
@@ -27,6 +29,7 @@ pub mod voucher;
 pub use amount::{Amount, Cumulative};
 pub use channel::{Capture, ChainState, Channel, Charge, ChargePhase, Closing, Standing};
 pub use ids::{ChannelId, ChargeId};
+pub use pull::{Leave, Pull, Purpose};
 pub use refusal::Refusal;
 pub use signature::Signature;
 pub use step::{Input, Outcome, Step, step};

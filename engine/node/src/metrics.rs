@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use weir_core::Standing;
 use weir_protocol::problem::Problem;
-use weir_till::No;
+use weir_till::{Funding, No};
 
 /// Media type of what is told.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,6 +22,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const PAYMENT_SECONDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
+
+const WEI_PER_COIN: f64 = 1e18;
 
 const STANDINGS: [Standing; 5] = [
     Standing::Live,
@@ -61,6 +63,10 @@ struct Told {
     settled: Counter,
     gas: Counter,
     skipped: Counter,
+    pulls_pending: Gauge,
+    pulls: Family<Label, Counter>,
+    pull_gas: Counter,
+    gas_key_ether: Seconds,
     commits: Counter,
     rows: Counter,
     commit_seconds: Counter<f64, AtomicU64>,
@@ -161,6 +167,25 @@ impl Told {
                 "Rows of settlements without effect",
                 Counter::default(),
             ),
+            pulls_pending: add(
+                r,
+                "deposits_pending",
+                "Deposits that payers signed for, on their way to a block",
+                Gauge::default(),
+            ),
+            pulls: add(
+                r,
+                "deposits_pulled",
+                "Deposits that payers signed for, in a block, by outcome",
+                Family::default(),
+            ),
+            pull_gas: add(r, "deposit_gas", "Gas used by them", Counter::default()),
+            gas_key_ether: add(
+                r,
+                "gas_key_balance",
+                "What the key that pays for them has, in the chain's coin of 18 decimals",
+                Seconds::default(),
+            ),
             commits: add(
                 r,
                 "store_commits",
@@ -206,6 +231,16 @@ impl Told {
         raise(&self.settled, tally.channels);
         raise(&self.gas, tally.gas_used);
         raise(&self.skipped, tally.skipped);
+        if let Some(tally) = gateway.funding().map(Funding::tally) {
+            self.pulls_pending
+                .set(i64::try_from(tally.pending).unwrap_or(i64::MAX));
+            let outcomes = [("pulled", tally.pulled), ("reverted", tally.reverted)];
+            for (outcome, total) in outcomes {
+                raise(&self.pulls.get_or_create(&[("outcome", outcome)]), total);
+            }
+            raise(&self.pull_gas, tally.gas_used);
+            self.gas_key_ether.set(tally.balance as f64 / WEI_PER_COIN);
+        }
         let commits = till.journal().tally();
         raise(&self.commits, commits.groups);
         raise(&self.rows, commits.rows);

@@ -108,14 +108,14 @@ problems! {
         "The resource costs something and no credential came. `offered` lists the methods where `Accept-Payment` named none of them."
         => "Answer the challenge.";
     PaymentInsufficient, "https://paymentauth.org/problems/payment-insufficient", "Payment Insufficient", 402, CORE,
-        "The payment is too small." => "Answer the fresh challenge with its amount.";
+        "The payment is too small, or a deposit that the seller is to pull is not worth its gas." => "Answer the fresh challenge with its amount, or with the deposit that `detail` names.";
     PaymentExpired, "https://paymentauth.org/problems/payment-expired", "Payment Expired", 402, CORE,
         "The authorisation expired." => "Answer the fresh challenge with a new authorisation.";
     VerificationFailed, "https://paymentauth.org/problems/verification-failed", "Payment Verification Failed", 402, CORE,
         "The proof does not prove the payment: other terms, another channel, a payment for another challenge, or a challenge for another request body."
         => "Compare the terms with the fresh challenge, and answer that one.";
     MethodUnsupported, "https://paymentauth.org/problems/method-unsupported", "Method Unsupported", 400, CORE,
-        "The payment method or its form is not taken here." => "Pay by what the challenge names.";
+        "The payment method or its form is not taken here. 402 where the seller cannot pay the gas of a deposit now." => "Pay by what the challenge names.";
     MalformedCredential, "https://paymentauth.org/problems/malformed-credential", "Malformed Credential", 402, CORE,
         "The credential cannot be read. 400 where a field of a session's payload is missing or malformed, or where several credentials came."
         => "Repair the credential; the fresh challenge that comes with a 402 may be answered.";
@@ -143,7 +143,7 @@ problems! {
         "What is authorised does not cover the price: `requiredCumulative`, `acceptedCumulative` and `requiredTopUp` tell how far."
         => "Sign for `requiredCumulative`; top up first where that is above the deposit.";
     TransactionReverted, "https://paymentauth.org/problems/session/transaction-reverted", "Transaction Reverted", 409, EVM,
-        "The transaction was mined and changed nothing." => "Find out why it reverted, and send another.";
+        "The transaction was mined and changed nothing, or a deposit that the seller is to pull would revert." => "Find out why it reverted, and send or sign another.";
     Blank, "about:blank", "", 500, "RFC 9457, Section 4.2.1",
         "No type says more than the status: 404 no such route; 405 no content by this method; 400 no readable idempotency key; 408, 413 the request's body; 409 the request of this idempotency key is under way, or was delivered once and is not kept; 422 its key was used for another request; 429 too many vouchers, deliveries or transactions at once; 502, 504 the service behind; 503 nothing can be sold now; 500 a fault of the seller."
         => "Where `Retry-After` stands, send the same request again after so many seconds. Nothing was charged; what a charge has paid stands, and the same credential gets its answer; for the request of a key, nothing more than once.";

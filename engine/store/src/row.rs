@@ -33,11 +33,13 @@ pub enum Table {
     Submissions = 9,
     /// Payments of single answers, and whether these were delivered.
     Charges = 10,
+    /// Deposits that payers signed for, with the envelopes that pull them.
+    Fundings = 11,
 }
 
 impl Table {
     /// Every table, in the order of the numbers on disk.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Channels,
         Self::UsedCredentials,
@@ -48,6 +50,7 @@ impl Table {
         Self::Idempotency,
         Self::Submissions,
         Self::Charges,
+        Self::Fundings,
     ];
 
     /// What a row of this table adds to a group at least, in bytes. sled rewrites a whole leaf now and then, whatever

@@ -84,7 +84,8 @@ pub(crate) async fn forget(journal: &dyn Journal, id: u64, envelopes: usize) -> 
     write_patiently(journal, rows).await
 }
 
-async fn write_patiently(journal: &dyn Journal, rows: Vec<Row>) -> Result<Durable<()>, No> {
+/// Waits for a disk that is behind.
+pub(crate) async fn write_patiently(journal: &dyn Journal, rows: Vec<Row>) -> Result<Durable<()>, No> {
     loop {
         match journal.submit(rows.clone()) {
             Ok(ticket) => return Ok(ticket.with(()).await?),

@@ -13,6 +13,8 @@
 //! | [`facts`] | what the watcher saw, into the same lanes |
 //! | [`freshness`] | how old the view of the chain may be |
 //! | [`evidence`] | what a transaction did to a channel |
+//! | [`submissions`] | transactions that payers signed and we send |
+//! | [`funding`] | deposits that payers signed for and we pull |
 //! | [`settler`], [`settlement`] | from what is collectible to a transaction in a block |
 //! | [`onchain`] | the real chain behind those, through `weir-chain` |
 //! | [`clock`], [`no`] | time as a parameter; why something was not done |
@@ -25,6 +27,7 @@ pub mod clock;
 pub mod evidence;
 pub mod facts;
 pub mod freshness;
+pub mod funding;
 pub mod lane;
 pub mod no;
 pub mod onchain;
@@ -41,6 +44,7 @@ pub use charge_rows::Claim;
 pub use charges::{ChargeNo, Charges, Handover, Turn};
 pub use clock::{Clock, SystemClock};
 pub use evidence::{Evidence, Sight};
+pub use funding::{Funder, Funding};
 pub use no::No;
 pub use order::{Order, Paid};
 pub use repeats::{KeptAnswer, Keyed};

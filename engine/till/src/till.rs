@@ -317,9 +317,11 @@ impl Till {
     ) -> Result<Durable<Answer>, No> {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
-            let answer = self.read(id).await?;
-            if answer.get().channel.chain().deposit >= deposit {
-                return Ok(answer);
+            match self.read(id).await {
+                Ok(answer) if answer.get().channel.chain().deposit >= deposit => return Ok(answer),
+                // Somebody else may have sent what opened it: then the watcher is the first to tell.
+                Ok(_) | Err(No::Refused(Refusal::ChannelNotFound)) => {}
+                Err(no) => return Err(no),
             }
             if tokio::time::Instant::now() >= deadline {
                 return Err(No::NotSeenYet);

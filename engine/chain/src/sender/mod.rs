@@ -105,6 +105,16 @@ impl Sender {
         ))
     }
 
+    /// What the account has to pay fees with, in wei; more than 128 bits hold counts as that much.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`].
+    pub async fn balance(&self) -> Result<u128, ChainFault> {
+        let balance = self.rpc.provider().get_balance(self.address()).await;
+        let balance = balance.map_err(ChainFault::rpc("reading the account's balance"))?;
+        Ok(balance.saturating_to())
+    }
+
     /// The lowest nonce that is free, on loan.
     ///
     /// # Errors

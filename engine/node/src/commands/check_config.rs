@@ -70,7 +70,26 @@ async fn ask_chain(config: &Config) -> Result<Vec<Problem>, Failure> {
     let escrow = Escrow::over(rpc, chain.escrow, &chain.domain_name).await;
     let escrow = escrow.map_err(Failure::failed)?;
     let most = escrow.max_deposit(chain.token).await.map_err(Failure::failed)?;
-    Ok(config.deposits_above(most))
+    let mut found = config.deposits_above(most);
+    if config.funding.is_some() {
+        let paths = escrow.pull_paths(chain.token).await.map_err(Failure::failed)?;
+        let ways = [
+            (paths.eip3009.is_some(), "authorization"),
+            (paths.permit2.is_some(), "permit2"),
+        ];
+        let ways: Vec<_> = ways.iter().filter(|(is, _)| *is).map(|(_, way)| *way).collect();
+        if ways.is_empty() {
+            found.push(Problem {
+                file: config.file.clone(),
+                line: None,
+                key: "funding".to_owned(),
+                reason: "has no use here: neither the escrow nor the token takes signed deposits".to_owned(),
+            });
+        } else {
+            note(&format!("deposits can be pulled by: {}", ways.join(", ")));
+        }
+    }
+    Ok(found)
 }
 
 fn verdict(file: &Path, warnings: usize) -> String {

@@ -172,7 +172,10 @@ fn ready(devnet: &Devnet) -> serde_json::Value {
         "payer_keys": devnet.payers.iter().map(SecretKey::expose_hex).collect::<Vec<_>>(),
     });
     match devnet.network {
-        Network::Evm => ready["evm_charge_url"] = devnet.charge_url().into(),
+        Network::Evm => {
+            ready["evm_session_url"] = devnet.paid_url().into();
+            ready["evm_charge_url"] = devnet.charge_url().into();
+        }
         Network::Tempo => {
             ready["session_v1_url"] = devnet.paid_url().into();
             ready["charge_url"] = devnet.charge_url().into();

@@ -3,6 +3,7 @@
 use crate::http::CONNECTIONS_MAX;
 use core::ops::RangeInclusive;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use weir_till::funding::GAS_MAX;
 
 /// Where payers connect.
 pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8402));
@@ -43,6 +44,15 @@ pub const SETTLE_AGE_SECONDS_MAX: u64 = 3_600;
 /// How long a close waits for others, so that they share a transaction.
 pub const CLOSE_BATCH_MS: u64 = 300;
 
+/// The least deposit that is pulled for a payer, in base units: 1.00 of a token with 6 decimals.
+pub const FUNDING_DEPOSIT_MIN: u128 = 1_000_000;
+/// The most that a unit of gas for a pull may cost.
+pub const FUNDING_FEE_MAX_GWEI: u64 = 100;
+/// The most gas for all pulls of an hour: about eighty of them.
+pub const FUNDING_GAS_PER_HOUR_MAX: u64 = 20_000_000;
+
+pub(super) const FUNDING_FEE_GWEI_RANGE: RangeInclusive<u64> = 1..=1_000_000;
+pub(super) const FUNDING_GAS_PER_HOUR_RANGE: RangeInclusive<u64> = GAS_MAX..=1_000_000_000_000;
 pub(super) const VOUCHERS_PER_SECOND_RANGE: RangeInclusive<u64> = 1..=1_000_000;
 pub(super) const CONNECTIONS_PER_PEER_RANGE: RangeInclusive<u64> = 0..=CONNECTIONS_MAX as u64;
 pub(super) const UPSTREAM_TIMEOUT_SECONDS_RANGE: RangeInclusive<u64> = 1..=3_600;

@@ -30,6 +30,9 @@ pub const FILE: &str = "weir.toml";
 /// The environment variable that holds the payee's key when the file names no key file.
 pub const PAYEE_KEY_VARIABLE: &str = "WEIR_PAYEE_KEY";
 
+/// The environment variable that holds the gas key when the file names no key file.
+pub const FUNDING_KEY_VARIABLE: &str = "WEIR_FUNDING_KEY";
+
 /// The whole configuration, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Config {
@@ -44,6 +47,9 @@ pub struct Config {
     pub chain: Chain,
     /// When to collect.
     pub settle: Settle,
+    /// How deposits are pulled for payers who only sign; they send them themselves when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub funding: Option<Funding>,
     /// Which web pages may call from a browser; none when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
@@ -148,6 +154,20 @@ pub struct Settle {
     pub value_min: Amount,
     /// How long a close waits for others, so that they share a transaction.
     pub close_batch_ms: u64,
+}
+
+/// `[funding]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Funding {
+    /// The private key that pays for gas; the environment's [`FUNDING_KEY_VARIABLE`] when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// Smaller deposits are not pulled.
+    pub deposit_min: Amount,
+    /// The most that a unit of gas may cost.
+    pub fee_max_gwei: u64,
+    /// The most gas within an hour.
+    pub gas_per_hour_max: u64,
 }
 
 /// `[cors]`

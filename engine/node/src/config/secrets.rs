@@ -1,6 +1,6 @@
 //! Opens the files that the configuration names.
 
-use super::{Config, ConfigErrors, PAYEE_KEY_VARIABLE, Problem};
+use super::{Config, ConfigErrors, FUNDING_KEY_VARIABLE, PAYEE_KEY_VARIABLE, Problem};
 use crate::keys::{self, KeyError, SecretKey};
 use crate::tls::{TlsFault, TlsFiles};
 use std::path::Path;
@@ -29,6 +29,38 @@ impl Config {
                 error => self.blame("chain.payee_key_file", error),
             }),
         }
+    }
+
+    /// The key that pays for pulled deposits, where some are pulled.
+    ///
+    /// # Errors
+    /// It is not there, is not a key, is the payee's, or others may read it.
+    pub fn funding_key(&self) -> Result<Option<SecretKey>, ConfigErrors> {
+        let Some(funding) = &self.funding else {
+            return Ok(None);
+        };
+        let key = match &funding.key_file {
+            Some(file) => SecretKey::from_file(file).map_err(|error| self.blame("funding.key_file", error)),
+            None => SecretKey::from_env(FUNDING_KEY_VARIABLE).map_err(|error| match error {
+                KeyError::NotSet(variable) => ConfigErrors::one(
+                    &self.file,
+                    "funding.key_file",
+                    format_args!(
+                        "is missing, and the environment variable {variable} is not set either; to make a key: \
+                         (umask 077; openssl rand -hex 32 > gas-key), and write key_file = \"gas-key\""
+                    ),
+                ),
+                error => self.blame("funding.key_file", error),
+            }),
+        }?;
+        if self
+            .payee_key()
+            .is_ok_and(|payee| payee.address() == key.address())
+        {
+            let why = "is the payee's own key: gas is paid by a key of its own, so that it never stands in the way of a settlement";
+            return Err(ConfigErrors::one(&self.file, "funding.key_file", why));
+        }
+        Ok(Some(key))
     }
 
     /// The secret that binds challenges; made now if it is the default file and there is none yet.
@@ -109,6 +141,7 @@ impl Config {
                 .into_iter()
                 .flat_map(|errors| errors.0),
         );
+        problems.extend(self.funding_key().err().into_iter().flat_map(|errors| errors.0));
         problems.extend(self.tls().err().into_iter().flat_map(|errors| errors.0));
         match key {
             Ok(key) if problems.is_empty() => Ok(key),

@@ -1,7 +1,7 @@
 //! The sections of the file and the rules within and between them.
 
 use super::read::Section;
-use super::{Chain, Config, Cors, Discovery, Operator, Origin, Server, Settle, Tls, limits, routes};
+use super::{Chain, Config, Cors, Discovery, Funding, Operator, Origin, Server, Settle, Tls, limits, routes};
 use std::path::Path;
 use weir_core::Amount;
 use weir_core::terms::{EVM_DOMAIN_NAME, RESERVE_DOMAIN_NAME, TEMPO_RESERVE};
@@ -14,6 +14,9 @@ pub(super) fn config(mut root: Section<'_, '_>, file: &Path) -> Option<Config> {
     let operator = operator(root.section("operator"), server.as_ref());
     let chain = chain(root.section("chain"));
     let settle = settle(root.section("settle"));
+    let funding = root
+        .has("funding")
+        .then(|| funding(root.section("funding"), chain.as_ref()));
     let cors = root.has("cors").then(|| cors(root.section("cors")));
     let discovery = discovery(root.section("discovery"));
     let routes = routes::routes(&mut root, chain.as_ref().and_then(charge));
@@ -26,6 +29,7 @@ pub(super) fn config(mut root: Section<'_, '_>, file: &Path) -> Option<Config> {
         operator,
         chain: chain?,
         settle,
+        funding,
         cors,
         discovery,
         routes,
@@ -237,6 +241,45 @@ fn settle(mut section: Section<'_, '_>) -> Settle {
     }
     section.finish();
     settle
+}
+
+fn funding(mut section: Section<'_, '_>, chain: Option<&Chain>) -> Funding {
+    let funding = Funding {
+        key_file: section.file("key_file"),
+        deposit_min: section
+            .parsed("deposit_min")
+            .unwrap_or(Amount::new(limits::FUNDING_DEPOSIT_MIN)),
+        fee_max_gwei: section.number(
+            "fee_max_gwei",
+            limits::FUNDING_FEE_MAX_GWEI,
+            limits::FUNDING_FEE_GWEI_RANGE,
+        ),
+        gas_per_hour_max: section.number(
+            "gas_per_hour_max",
+            limits::FUNDING_GAS_PER_HOUR_MAX,
+            limits::FUNDING_GAS_PER_HOUR_RANGE,
+        ),
+    };
+    if funding.deposit_min.is_zero() {
+        section.refuse("deposit_min", "is zero: anybody could have gas spent for nothing");
+    }
+    if let Some(chain) = chain {
+        if chain.domain_name != EVM_DOMAIN_NAME {
+            section.refuse(
+                "key_file",
+                "is for evm/session alone, and chain.domain_name is of another escrow; leave [funding] out",
+            );
+        }
+        if funding.key_file.is_some() && funding.key_file == chain.payee_key_file {
+            section.refuse(
+                "key_file",
+                "is the same file as chain.payee_key_file: gas is paid by a key of its own, so that it never stands in \
+                 the way of a settlement",
+            );
+        }
+    }
+    section.finish();
+    funding
 }
 
 fn cors(mut section: Section<'_, '_>) -> Cors {

@@ -39,6 +39,8 @@ fn the_example_states_the_defaults() {
     assert_eq!(example.chain, least.chain);
     assert_eq!(example.settle, least.settle);
     assert_eq!(example.discovery, least.discovery);
+    assert_eq!(example.funding, parse(&with("[funding]", "")).unwrap().funding);
+    assert!(example.funding.is_some() && least.funding.is_none());
     assert_eq!(example.routes.len(), 2);
     assert_eq!(example.routes[1].price, Price::Free { free: true });
     let (stated, default) = (paid(&example.routes[0]), paid(&least.routes[0]));
@@ -76,6 +78,7 @@ fn every_commented_key_of_the_example_is_known() {
     assert!(config.operator.token_file.is_some());
     assert!(config.chain.payee_key_file.is_some());
     assert_eq!(config.chain.chain_id, Some(31_337));
+    assert!(config.funding.is_some_and(|funding| funding.key_file.is_some()));
 }
 
 #[test]

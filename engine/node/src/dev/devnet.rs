@@ -36,8 +36,12 @@ pub const DEPOSIT_LARGE: Amount = Amount::new(80_000);
 pub const DEPOSIT_SMALL: Amount = Amount::new(40_000);
 /// The payee's key, beside the configuration.
 const PAYEE_KEY_FILE: &str = "payee-key";
+/// The key that pays for pulled deposits, beside the configuration.
+const GAS_KEY_FILE: &str = "gas-key";
 /// The least that a voucher for a story adds on an evm chain, in base units: ten tokens.
 pub const STORY_VOUCHER_STEP: Amount = Amount::new(1_000);
+/// The most gas that deposits may take in an hour: what many payers need at once.
+const GAS_PER_HOUR_MAX: u64 = 1_000_000_000;
 /// How long each transaction of the set-up may take.
 const SETUP: Duration = Duration::from_secs(60);
 /// How long the daemon may take until it answers.
@@ -110,8 +114,9 @@ impl Devnet {
         let deployer = Sender::connect(rpc.clone(), key(DEPLOYER)?.signer().clone())
             .await
             .map_err(Failure::failed)?;
-        // The payee of the reserve's channels comes last: two daemons must not share an account's nonces.
-        let reserve_payee = key(FIRST_PAYER + payers)?;
+        // The last account is the payee of the reserve's channels, or pays for gas: two daemons, or a payee and a gas key,
+        // must not share an account's nonces.
+        let last = key(FIRST_PAYER + payers)?;
         let payers: Vec<SecretKey> = (FIRST_PAYER..FIRST_PAYER + payers)
             .map(key)
             .collect::<Result<_, _>>()?;
@@ -133,6 +138,10 @@ impl Devnet {
             .tempdir()
             .map_err(Failure::failed)?;
         let payee = key(PAYEE)?;
+        if network == Network::Evm {
+            last.save(&files.path().join(GAS_KEY_FILE))
+                .map_err(Failure::failed)?;
+        }
         let shop = Shop {
             network,
             upstream: upstream.url(),
@@ -143,10 +152,7 @@ impl Devnet {
             Network::Evm => None,
             Network::Tempo => {
                 reserve::install(chain.url(), token, &payers).await?;
-                Some(
-                    shop.open_at_the_reserve(&files, &reserve_payee, chain.url())
-                        .await?,
-                )
+                Some(shop.open_at_the_reserve(&files, &last, chain.url()).await?)
             }
         };
         Ok(Self {
@@ -261,10 +267,17 @@ impl Shop {
         let once = format!(
             "[[route]]\npath = \"/v1/once\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\naccept = [\"charge\"]\n"
         );
+        let funding = match self.network {
+            Network::Evm => format!(
+                "[funding]\nkey_file = {:?}\ndeposit_min = \"{DEPOSIT_SMALL}\"\ngas_per_hour_max = {GAS_PER_HOUR_MAX}\n",
+                folder.join(GAS_KEY_FILE)
+            ),
+            Network::Tempo => String::new(),
+        };
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\nrealm = \"weir-dev\"\ndata_dir = {:?}\n\
          vouchers_per_second = {}\n\n[operator]\nlisten = \"127.0.0.1:0\"\n\n\
-         {chain_section}payee_key_file = {:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{}\n{}\n{story}\n{once}\n[[route]]\npath = \"/health\"\nfree = true\n",
+         {chain_section}payee_key_file = {:?}\npoll_ms = 250\nfinality_blocks = 0\n\n{funding}\n{}\n{}\n{story}\n{once}\n[[route]]\npath = \"/health\"\nfree = true\n",
             self.upstream,
             folder.join("data"),
             self.vouchers_per_second,

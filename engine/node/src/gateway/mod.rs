@@ -7,6 +7,7 @@ pub mod bound;
 mod charge;
 pub mod discovery;
 pub mod front;
+pub mod fund;
 pub mod latency;
 pub mod offer;
 pub mod pay;
@@ -35,7 +36,7 @@ use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::{Problem, ProblemType};
 use weir_protocol::{Credential, Intent};
 use weir_store::{Health, StoreFault};
-use weir_till::{Charges, Evidence, No, SettlerHandle, Submissions, Till};
+use weir_till::{Charges, Evidence, Funding, No, SettlerHandle, Submissions, Till};
 
 /// Everything a sale needs. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub struct Inner {
     pub submissions: Submissions,
     /// What was paid at once.
     pub charges: Charges,
+    /// Pulls what payers signed for, where the seller pays for that.
+    pub funding: Option<Funding>,
     /// Challenges.
     pub offers: Offers,
     /// The service behind.
@@ -95,6 +98,11 @@ impl Gateway {
     /// The till.
     pub fn till(&self) -> &Till {
         &self.inner.till
+    }
+
+    /// What pulls deposits, where some are pulled.
+    pub fn funding(&self) -> Option<&Funding> {
+        self.inner.funding.as_ref()
     }
 
     /// The settler.

@@ -1,5 +1,6 @@
 //! What a route asks for: its challenges.
 
+use crate::gateway::fund::offer_pulls;
 use crate::gateway::route::{Price, Route};
 use alloy_primitives::Address;
 use axum::http::HeaderValue;
@@ -11,6 +12,7 @@ use weir_protocol::rails::Rail;
 use weir_protocol::request::MethodDetails;
 use weir_protocol::secrets::{ChallengeRefusal, Unbound};
 use weir_protocol::{Challenge, Intent, Opaque, Secrets, SessionRequest, VerifiedChallenge};
+use weir_till::Funding;
 use weir_till::charge_rows::CHALLENGE_SECONDS_MAX;
 
 /// How long a challenge may be answered, in seconds: five minutes is usual among clients.
@@ -41,6 +43,8 @@ pub struct Seller {
     pub domain: Domain,
     /// The ways to pay, what the seller likes best first.
     pub ways: Vec<Way>,
+    /// Pulls deposits, where the seller pays for that.
+    pub funding: Option<Funding>,
 }
 
 /// A way to pay, which a challenge names by its method and intent.
@@ -193,7 +197,7 @@ impl Offers {
         let rules = rail.rules();
         let types = |kinds: &[&str]| kinds.iter().copied().map(str::to_owned).collect();
         let delta = Some(price.voucher_delta_min).filter(|delta| !delta.is_zero());
-        SessionRequest {
+        let mut request = SessionRequest {
             amount: price.per_unit,
             currency: seller.token,
             recipient: seller.recipient,
@@ -212,7 +216,11 @@ impl Offers {
                 credential_types: rules.credential_types.map(types),
                 ..MethodDetails::new(seller.domain.escrow(), seller.domain.chain_id())
             },
+        };
+        if let Some(funding) = &seller.funding {
+            offer_pulls(funding, &mut request);
         }
+        request
     }
 
     fn payment(&self, rules: &ChargeRules, price: &Price) -> Result<ChargeRequest, OfferFault> {

@@ -126,6 +126,7 @@ impl Gateway {
             now,
             transaction: None,
         };
+        let action = self.pull_unpulled(rail, action, &offer, tag).await?;
         let is_ours = action.unsent().is_some();
         let action = self.send_unsent(rail, action, &offer, tag).await?;
         let sight = self.look(rail.evidence(&action), is_ours).await?;
@@ -382,7 +383,7 @@ fn found(sight: Sight) -> Result<Adoption, Denied> {
     sight.adoption.ok_or_else(unread)
 }
 
-fn unread() -> Denied {
+pub(super) fn unread() -> Denied {
     Denied::chain_trouble("the channel cannot be read now; send the same credential again")
 }
 

@@ -6,7 +6,7 @@ use crate::gateway::front::Front;
 use crate::keys::SecretKey;
 use std::future::Future;
 use std::time::Duration;
-use weir_chain::{ChainFault, Escrow, Rpc, Sender};
+use weir_chain::{ChainFault, Escrow, PullPaths, Rpc, Sender};
 use weir_core::Cumulative;
 use weir_store::Journal;
 use weir_till::facts::{BeginFault, Followed};
@@ -24,6 +24,8 @@ pub(super) struct Reached {
     pub(super) followed: Followed,
     /// The most that the escrow lets one channel hold.
     pub(super) deposit_max: Cumulative,
+    /// Who pays for pulled deposits, and how they can be pulled.
+    pub(super) gas: Option<(Sender, PullPaths)>,
 }
 
 /// Waits for the chain's RPC, as long as it takes; what it then says must be what was configured. Meanwhile `front`
@@ -33,7 +35,7 @@ pub(super) struct Reached {
 /// [`ServeFault`]: no waiting would help.
 pub(super) async fn reach(
     config: &Config,
-    key: &SecretKey,
+    (key, gas_key): (&SecretKey, Option<&SecretKey>),
     journal: &dyn Journal,
     front: &Front,
 ) -> Result<Reached, ServeFault> {
@@ -51,6 +53,10 @@ pub(super) async fn reach(
         tracing::warn!(%warning, "the configuration is good, but");
     }
     let sender = until_reached(front, || Sender::connect(rpc.clone(), key.signer().clone())).await?;
+    let gas = match gas_key {
+        Some(key) => Some(until_reached(front, || gas(config, &escrow, key)).await?),
+        None => None,
+    };
     let followed = until_reached(front, || async {
         match Followed::read_or_begin(journal, &rpc).await {
             Err(BeginFault::Chain(fault)) => Err(fault),
@@ -65,7 +71,25 @@ pub(super) async fn reach(
         finality_seconds,
         followed,
         deposit_max,
+        gas,
     })
+}
+
+/// Connects the gas key, and finds out what the escrow and the token can do with a signature.
+async fn gas(config: &Config, escrow: &Escrow, key: &SecretKey) -> Result<(Sender, PullPaths), ChainFault> {
+    let paths = escrow.pull_paths(config.chain.token).await?;
+    let sender = Sender::connect(escrow.rpc().clone(), key.signer().clone()).await?;
+    tracing::info!(
+        gas_key = %sender.address(), balance_wei = sender.balance().await?,
+        authorization = paths.eip3009.is_some(), permit2 = paths.permit2.is_some(),
+        "deposits are pulled for payers who sign"
+    );
+    if paths.is_empty() {
+        tracing::warn!(
+            "neither this escrow nor this token takes signed deposits: payers are asked to send them themselves"
+        );
+    }
+    Ok((sender, paths))
 }
 
 async fn until_reached<T, F: Future<Output = Result<T, ChainFault>>>(

@@ -38,8 +38,9 @@ use weir_store::{Birth, Journal, StoreFault, disk};
 pub use weir_till::Recovered;
 use weir_till::facts::{BeginFault, Facts, tracked};
 use weir_till::freshness::{Budget, GraceTooShort};
+use weir_till::funding::GasKey;
 use weir_till::onchain::OnChain;
-use weir_till::{Charges, Clock, No, Settler, Submissions, SystemClock, Till, TillConfig};
+use weir_till::{Charges, Clock, Funder, Funding, No, Settler, Submissions, SystemClock, Till, TillConfig};
 
 /// How long the start waits for the first view of the chain before it announces itself all the same.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
@@ -93,6 +94,7 @@ pub struct Opened {
     addresses: (SocketAddr, SocketAddr),
     tls: Option<Tls>,
     key: SecretKey,
+    gas_key: Option<SecretKey>,
     rail: &'static dyn Rail,
     secrets: Secrets,
     clock: Arc<dyn Clock>,
@@ -127,7 +129,7 @@ pub struct Running {
 /// # Errors
 /// [`ServeFault`]; nothing was answered then.
 pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
-    let key = config.payee_key()?;
+    let (key, gas_key) = (config.payee_key()?, config.funding_key()?);
     let domain_name = &config.chain.domain_name;
     let rail = session_rail(domain_name).ok_or_else(|| {
         ServeFault::Chain(format!(
@@ -169,6 +171,7 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
         addresses,
         tls,
         key,
+        gas_key,
         rail,
         secrets,
         clock,
@@ -197,7 +200,13 @@ impl Opened {
         let (gateway, operator) = self.addresses;
         // At once: while the chain is away, this tells where /healthz is.
         tracing::info!(%gateway, %operator, "answers, and sells nothing before the chain is reached");
-        let chain = chain::reach(config, &self.key, &*self.journal, &self.front).await?;
+        let chain = chain::reach(
+            config,
+            (&self.key, self.gas_key.as_ref()),
+            &*self.journal,
+            &self.front,
+        )
+        .await?;
         let _ = self.deposit_max.set(chain.deposit_max);
         let budget = Budget {
             view_age_seconds_max: config.chain.view_age_max_seconds,
@@ -220,12 +229,24 @@ impl Opened {
         };
         let watcher = Watcher::new(chain.escrow.clone(), self.key.address(), watcher_config);
         let mut view = watcher.view();
+        let funding = match chain.gas.zip(config.funding.as_ref()) {
+            Some(((sender, paths), funding)) => {
+                let gas = Arc::new(GasKey::new(chain.escrow.clone(), sender));
+                let funding = setup::funding(funding, config.chain.finality_blocks);
+                let (funding, funder) = Funding::open(&till, gas, paths, funding)?;
+                let pulling = run_funder(funder, self.parts.stop.subscribe());
+                self.parts.supervise("the puller of deposits", pulling);
+                Some(funding)
+            }
+            None => None,
+        };
         let seller = Seller {
             realm: config.server.realm.clone(),
             recipient: self.key.address(),
             token: config.chain.token,
             domain: chain.escrow.domain().clone(),
             ways: ways(self.rail),
+            funding: funding.clone(),
         };
         let facts = Facts::new(till.clone(), chain.followed);
         let onchain = Arc::new(OnChain::new(
@@ -249,6 +270,7 @@ impl Opened {
             settler: settler_handle,
             submissions: Submissions::open(&till, onchain.clone())?,
             charges: Charges::open(&till)?,
+            funding,
             evidence: onchain,
             offers: Offers::new(seller, self.secrets),
             upstream: self.front.upstream().clone(),
@@ -370,4 +392,8 @@ async fn watch_chain(watcher: Watcher, facts: Facts, stopped: watch::Receiver<bo
 
 async fn run_settler(settler: Settler, stopped: watch::Receiver<bool>) -> Result<(), String> {
     settler.run(stopped).await.map_err(|no| no.to_string())
+}
+
+async fn run_funder(funder: Funder, stopped: watch::Receiver<bool>) -> Result<(), String> {
+    funder.run(stopped).await.map_err(|no| no.to_string())
 }

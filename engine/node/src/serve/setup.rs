@@ -18,7 +18,10 @@ use weir_core::UnixSeconds;
 use weir_core::planner::Policy;
 use weir_protocol::rails::{Rail, session_rail};
 use weir_protocol::{ChallengeSecret, Secrets};
+use weir_till::funding::FundingConfig;
 use weir_till::{ChargeOn, SettlerConfig};
+
+const WEI_PER_GWEI: u128 = 1_000_000_000;
 
 /// The front.
 ///
@@ -61,6 +64,16 @@ pub(super) fn settler(config: &Config) -> SettlerConfig {
             value_min: settle.value_min,
         },
         gather: Duration::from_millis(settle.close_batch_ms),
+    }
+}
+
+/// What is spent on pulling deposits.
+pub(super) fn funding(funding: &config::Funding, finality_blocks: u64) -> FundingConfig {
+    FundingConfig {
+        deposit_min: funding.deposit_min,
+        fee_max: u128::from(funding.fee_max_gwei) * WEI_PER_GWEI,
+        gas_per_hour_max: funding.gas_per_hour_max,
+        finality_blocks,
     }
 }
 

@@ -1,6 +1,8 @@
-//! `evm`/`session` (draft-evm-session-00): opens and top-ups that the client broadcast (`type: "hash"`).
+//! `evm`/`session` (draft-evm-session-00): opens and top-ups that the client broadcast (`type: "hash"`), and those that it
+//! signed for the server to pull (`"authorization"`, `"permit2"`).
 
 use super::payload::Fields;
+use super::signed;
 use super::{
     Action, Funding, LowerCumulative, OpenClaim, PayloadError, Rail, RailRules, SignatureForms, TopUpClaim,
 };
@@ -38,23 +40,83 @@ impl Rail for EvmSession {
     fn claim(&self, credential: &Credential, offer: &SessionRequest) -> Result<Action, PayloadError> {
         let fields = Fields(&credential.payload);
         match fields.text("action")? {
-            "open" => Ok(Action::Open(OpenClaim {
-                voucher: fields.voucher(RULES.signature_forms)?,
-                authorized_signer: fields.address("authorizedSigner")?,
-                salt: Some(fields.word("salt")?),
-                funding: mined(credential, offer)?,
-            })),
-            "topUp" => Ok(Action::TopUp(TopUpClaim {
-                channel: fields.channel()?,
-                additional: fields.amount("additionalDeposit")?,
-                funding: mined(credential, offer)?,
-            })),
-            // A merged deposit is a server-submitted format, which no challenge of ours offers yet.
-            "voucher" if fields.has("deposit") => Err(PayloadError::NotAccepted("deposit")),
+            "open" => open(credential, offer).map(Action::Open),
+            "topUp" => top_up(credential, offer).map(Action::TopUp),
+            "voucher" if fields.has("deposit") => merged(fields, offer),
             "voucher" => Ok(Action::Voucher(fields.voucher(RULES.signature_forms)?)),
             "close" => Ok(Action::Close(fields.voucher(RULES.signature_forms)?.into())),
             _ => Err(PayloadError::UnknownAction),
         }
+    }
+}
+
+fn open(credential: &Credential, offer: &SessionRequest) -> Result<OpenClaim, PayloadError> {
+    let fields = Fields(&credential.payload);
+    // Where the deposit is signed for, `signature` is the deposit's.
+    let (signature, funding) = if signed::is_pull(fields, offer)? {
+        (
+            "voucherSignature",
+            Funding::Signed(Box::new(signed::open(fields, offer)?)),
+        )
+    } else {
+        ("signature", mined(credential, offer)?)
+    };
+    Ok(OpenClaim {
+        voucher: fields.voucher_signed_in(signature, RULES.signature_forms)?,
+        authorized_signer: fields.address("authorizedSigner")?,
+        salt: Some(fields.word("salt")?),
+        funding,
+    })
+}
+
+fn top_up(credential: &Credential, offer: &SessionRequest) -> Result<TopUpClaim, PayloadError> {
+    let fields = Fields(&credential.payload);
+    let (channel, additional) = (fields.channel()?, fields.amount("additionalDeposit")?);
+    if !signed::is_pull(fields, offer)? {
+        let funding = mined(credential, offer)?;
+        return Ok(TopUpClaim {
+            channel,
+            additional,
+            funding,
+        });
+    }
+    let pull = signed::top_up(fields, channel, offer)?;
+    signed::must_agree(pull.pull.amount == additional, "additionalDeposit")?;
+    Ok(TopUpClaim {
+        channel,
+        additional,
+        funding: Funding::Signed(Box::new(pull)),
+    })
+}
+
+/// A voucher and the deposit that it needs, in one message (draft-evm-session-00, Voucher Payload).
+fn merged(fields: Fields<'_>, offer: &SessionRequest) -> Result<Action, PayloadError> {
+    if !signed::KINDS.iter().any(|kind| offer.accepts_type(kind)) {
+        return Err(PayloadError::NotAccepted("deposit"));
+    }
+    let voucher = fields.voucher(RULES.signature_forms)?;
+    let deposit = fields.object("deposit")?;
+    let action = deposit.text("action")?;
+    if !signed::is_pull(deposit, offer)? {
+        return Err(PayloadError::NotAccepted("type"));
+    }
+    match action {
+        "open" => Ok(Action::Open(OpenClaim {
+            voucher,
+            authorized_signer: deposit.address("authorizedSigner")?,
+            salt: Some(deposit.word("salt")?),
+            funding: Funding::Signed(Box::new(signed::open(deposit, offer)?)),
+        })),
+        "topUp" => {
+            let pull = signed::top_up(deposit, voucher.channel(), offer)?;
+            let deposit = TopUpClaim {
+                channel: voucher.channel(),
+                additional: pull.pull.amount,
+                funding: Funding::Signed(Box::new(pull)),
+            };
+            Ok(Action::FundedVoucher { deposit, voucher })
+        }
+        _ => Err(PayloadError::UnknownAction),
     }
 }
 

@@ -105,11 +105,13 @@ impl From<&JudgeRefusal> for Problem {
 /// What must be looked up for an action.
 pub(super) fn evidence(action: &Action) -> Evidence<'_> {
     let (funding, channel, opens) = match action {
-        Action::Voucher(_) | Action::Close(_) => return Evidence::None,
+        Action::Voucher(_) | Action::FundedVoucher { .. } | Action::Close(_) => return Evidence::None,
         Action::Open(claim) => (&claim.funding, claim.voucher.channel(), true),
         Action::TopUp(claim) => (&claim.funding, claim.channel, false),
     };
     match funding {
+        // What it would do is all in what was signed.
+        Funding::Signed(_) => Evidence::None,
         Funding::Raw(transaction) => Evidence::RawTransaction {
             bytes: &transaction.0,
         },
@@ -134,6 +136,15 @@ pub(super) fn judge(
     match (action, seen) {
         (Action::Voucher(voucher), Seen::Nothing) => Ok(Judged::Voucher(voucher)),
         (Action::Close(claim), Seen::Nothing) => Ok(Judged::Close(claim)),
+        (Action::FundedVoucher { deposit, .. }, Seen::Nothing) => judge_signed_top_up(&deposit),
+        (Action::TopUp(claim), Seen::Nothing) => judge_signed_top_up(&claim),
+        (Action::Open(claim), Seen::Nothing) => {
+            let seen = match &claim.funding {
+                Funding::Signed(pull) => pull.would_open(offer),
+                Funding::Mined { .. } | Funding::Raw(_) => None,
+            };
+            judge_open(rules, claim, &seen.ok_or(JudgeRefusal::OtherDeed)?, offer)
+        }
         (_, Seen::Reverted) => Err(JudgeRefusal::Reverted),
         (_, Seen::Unreadable(why)) => Err(JudgeRefusal::Unreadable(why)),
         (_, Seen::Unfit(why)) => Err(JudgeRefusal::Unfit(why)),
@@ -192,6 +203,16 @@ fn judge_top_up(claim: &TopUpClaim, channel: ChannelId, additional: Amount) -> R
     require(channel == claim.channel, JudgeRefusal::Channel)?;
     require(additional == claim.additional, JudgeRefusal::OtherAmount)?;
     Ok(Judged::TopUp { channel, additional })
+}
+
+/// A top-up that is still to be pulled: its amount and channel were compared when it was read.
+fn judge_signed_top_up(claim: &TopUpClaim) -> Result<Judged, JudgeRefusal> {
+    require(
+        matches!(claim.funding, Funding::Signed(_)),
+        JudgeRefusal::OtherDeed,
+    )?;
+    require(!claim.additional.is_zero(), JudgeRefusal::OtherAmount)?;
+    judge_top_up(claim, claim.channel, claim.additional)
 }
 
 impl SessionRequest {

@@ -5,12 +5,13 @@
 //! vouchers and closes, which the lane judges alone. Then the chain crate looks, the till hands over what it
 //! [`Seen`], and [`Rail::judge`] compares it with the claim and the offer.
 //!
-//! A new way to pay (an EIP-3009 or Permit2 open, a charge, x402) adds a variant to [`Funding`], [`Evidence`]
+//! A new way to pay (a charge, x402) adds a variant to [`Funding`], [`Evidence`]
 //! and [`Seen`], or a rail; the core does not change.
 
 pub mod evm_session;
 pub mod judge;
 pub mod payload;
+pub mod signed;
 pub mod tempo_session_v1;
 pub mod tempo_session_v2;
 
@@ -27,6 +28,7 @@ use weir_core::{Amount, ChannelId, Signature, Terms, Voucher};
 pub use evm_session::EvmSession;
 pub use judge::{JudgeRefusal, Judged};
 pub use payload::PayloadError;
+pub use signed::SignedPull;
 pub use tempo_session_v1::TempoSessionV1;
 pub use tempo_session_v2::TempoSessionV2;
 
@@ -108,6 +110,8 @@ pub enum Funding {
     },
     /// The server is to broadcast it: `type: "transaction"`.
     Raw(RawTransaction),
+    /// The client signed for it, and the server is to pull it: `type: "authorization"` or `"permit2"`.
+    Signed(Box<SignedPull>),
 }
 
 /// A claim that a channel was, or is to be, opened.
@@ -161,6 +165,13 @@ pub enum Action {
     TopUp(TopUpClaim),
     /// Authorise a higher total.
     Voucher(Voucher<Claimed>),
+    /// Raise a deposit, and then authorise a higher total: both in one message.
+    FundedVoucher {
+        /// The deposit, which the server is to pull first.
+        deposit: TopUpClaim,
+        /// The voucher.
+        voucher: Voucher<Claimed>,
+    },
     /// Settle and end the channel.
     Close(CloseClaim),
 }
@@ -171,7 +182,7 @@ impl Action {
         match self {
             Self::Open(_) => ActionKind::Open,
             Self::TopUp(_) => ActionKind::TopUp,
-            Self::Voucher(_) => ActionKind::Voucher,
+            Self::Voucher(_) | Self::FundedVoucher { .. } => ActionKind::Voucher,
             Self::Close(_) => ActionKind::Close,
         }
     }
@@ -191,6 +202,22 @@ impl Action {
         }
     }
 
+    /// The deposit that the server is to pull for it.
+    pub fn unpulled(&self) -> Option<&SignedPull> {
+        match self {
+            Self::Open(OpenClaim { funding, .. })
+            | Self::TopUp(TopUpClaim { funding, .. })
+            | Self::FundedVoucher {
+                deposit: TopUpClaim { funding, .. },
+                ..
+            } => match funding {
+                Funding::Signed(pull) => Some(pull),
+                Funding::Mined { .. } | Funding::Raw(_) => None,
+            },
+            Self::Voucher(_) | Self::Close(_) => None,
+        }
+    }
+
     /// The same after its transaction was broadcast: from then on it is as if the client had done that.
     #[must_use]
     pub fn sent(mut self, tx_hash: B256, payer: Address) -> Self {
@@ -205,7 +232,7 @@ impl Action {
         match self {
             Self::Open(claim) => claim.voucher.channel(),
             Self::TopUp(claim) => claim.channel,
-            Self::Voucher(voucher) => voucher.channel(),
+            Self::Voucher(voucher) | Self::FundedVoucher { voucher, .. } => voucher.channel(),
             Self::Close(claim) => claim.voucher.channel(),
         }
     }

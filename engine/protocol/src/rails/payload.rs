@@ -4,7 +4,7 @@ use super::{RawTransaction, SignatureForms};
 use crate::hex;
 use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::problem::{Problem, ProblemType};
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use serde_json::{Map, Value};
 use weir_core::signature::{SIGNATURE_BYTES, SignatureError};
 use weir_core::voucher::Claimed;
@@ -27,6 +27,9 @@ pub enum PayloadError {
         "the payload's channelId does not follow from its descriptor and the challenge's escrow and chain"
     )]
     Descriptor,
+    /// Two fields, or a field and the challenge, contradict each other.
+    #[error("the payload's {0} is not what the channel's terms and the challenge give; sign it for those")]
+    Disagrees(&'static str),
     /// `action` is none of the four.
     #[error("the payload's action is unknown")]
     UnknownAction,
@@ -46,6 +49,7 @@ pub enum PayloadError {
 impl From<&PayloadError> for Problem {
     fn from(error: &PayloadError) -> Self {
         match error {
+            PayloadError::Disagrees(_) => Self::new(ProblemType::VerificationFailed, error.to_string()),
             PayloadError::Signature(_) => Self::new(ProblemType::InvalidSignature, error.to_string()),
             _ => Self::new(ProblemType::MalformedCredential, error.to_string()).with_status(400),
         }
@@ -92,6 +96,20 @@ impl<'a> Fields<'a> {
         hex::word(self.text(name)?).map_err(|_| PayloadError::Malformed(name))
     }
 
+    /// A whole number of up to 256 bits, in decimal digits without a leading zero.
+    pub(crate) fn number(self, name: &'static str) -> Result<U256, PayloadError> {
+        let text = self.text(name)?;
+        let one_spelling =
+            text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+        let read = U256::from_str_radix(text, 10).ok();
+        read.filter(|_| one_spelling && !text.is_empty())
+            .ok_or(PayloadError::Malformed(name))
+    }
+
+    pub(crate) fn required_address(self, name: &'static str) -> Result<Address, PayloadError> {
+        self.address(name)?.ok_or(PayloadError::Missing(name))
+    }
+
     pub(crate) fn address(self, name: &'static str) -> Result<Option<Address>, PayloadError> {
         let read = self.optional(name)?.map(hex::address).transpose();
         read.map_err(|_| PayloadError::Malformed(name))
@@ -118,14 +136,26 @@ impl<'a> Fields<'a> {
 
     /// `channelId`, `cumulativeAmount` and `signature`, as every action but topUp carries them.
     pub(crate) fn voucher(self, forms: SignatureForms) -> Result<Voucher<Claimed>, PayloadError> {
+        self.voucher_signed_in("signature", forms)
+    }
+
+    /// The same with the signature in a field of this name.
+    pub(crate) fn voucher_signed_in(
+        self,
+        signature: &'static str,
+        forms: SignatureForms,
+    ) -> Result<Voucher<Claimed>, PayloadError> {
         let channel = self.channel()?;
         let name = "cumulativeAmount";
         let cumulative: Cumulative = self
             .text(name)?
             .parse()
             .map_err(|_| PayloadError::Malformed(name))?;
-        let signature = self.signature("signature", forms)?;
-        Ok(Voucher::claimed(channel, cumulative, signature))
+        Ok(Voucher::claimed(
+            channel,
+            cumulative,
+            self.signature(signature, forms)?,
+        ))
     }
 
     pub(crate) fn signature(

@@ -35,7 +35,9 @@ impl Rail for TempoSessionV2 {
         let (amount, name) = match &action {
             Action::Open(claim) => (claim.voucher.cumulative().base_units(), "cumulativeAmount"),
             Action::TopUp(claim) => (claim.additional.base_units(), "additionalDeposit"),
-            Action::Voucher(voucher) => (voucher.cumulative().base_units(), "cumulativeAmount"),
+            Action::Voucher(voucher) | Action::FundedVoucher { voucher, .. } => {
+                (voucher.cumulative().base_units(), "cumulativeAmount")
+            }
             Action::Close(claim) => (claim.voucher.cumulative().base_units(), "cumulativeAmount"),
         };
         if amount > RESERVE_AMOUNT_MAX {

@@ -219,7 +219,7 @@ impl Settler {
 }
 
 /// Waits until `stop` turns true, or nobody is left who could turn it.
-async fn told(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

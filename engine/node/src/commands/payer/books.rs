@@ -10,9 +10,10 @@ use weir_client::{ChannelRecord, FoundChannel, Stage};
 use weir_core::UnixSeconds;
 use weir_till::{Clock, SystemClock};
 
-const fn stage(record: &ChannelRecord) -> &'static str {
+fn stage(record: &ChannelRecord) -> &'static str {
     match record.stage {
         _ if record.stopped => "stopped",
+        Stage::Opening if record.deposit_open_until().is_some() => "signed",
         Stage::Opening => "opening",
         Stage::Mined => "mined",
         Stage::Live => "live",
@@ -65,6 +66,8 @@ fn record_json(record: &ChannelRecord) -> Value {
         "signed": record.signed,
         "agreed": record.agreed,
         "spent": record.spent,
+        // Until then the server may lock a deposit that was signed for and is not known to be locked.
+        "deposit_open_until": record.deposit_open_until(),
     })
 }
 

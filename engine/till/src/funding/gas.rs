@@ -1,0 +1,164 @@
+//! What pulling needs of a chain, as a parameter; [`GasKey`] provides the real one.
+
+use crate::settlement::ChainTrouble;
+use alloy_primitives::{Address, B256};
+use async_trait::async_trait;
+use weir_chain::{Broadcast, Call, Envelope, Escrow, Outcome, Quote, SendFault, Sender};
+use weir_core::pull::Pull;
+use weir_core::{Amount, ChainState, ChannelId, UnixSeconds};
+
+/// What bears on a pull, on the newest state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Situation {
+    /// The moment of the newest block.
+    pub head: UnixSeconds,
+    /// The channel, where it exists.
+    pub channel: Option<ChainState>,
+    /// Whether the signature's nonce is used, or was taken back.
+    pub is_used_up: bool,
+    /// What the payer holds of the token.
+    pub payer_balance: Amount,
+    /// What the gas key has, in wei.
+    pub gas_balance: u128,
+}
+
+/// What a node says of a call before it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Priced {
+    /// It would have its effect, at this price.
+    At(Quote),
+    /// It would revert, for this reason.
+    WouldRevert(String),
+}
+
+/// Puts pulls on a chain, from one account.
+#[async_trait]
+pub trait Gas: Send + Sync + 'static {
+    /// The account that pays.
+    fn address(&self) -> Address;
+
+    /// Looks at what bears on a pull.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when nothing is known.
+    async fn situation(&self, pull: &Pull, channel: ChannelId) -> Result<Situation, ChainTrouble>;
+
+    /// What the account has, in wei.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when nothing is known.
+    async fn balance(&self) -> Result<u128, ChainTrouble>;
+
+    /// Tries a call on the newest state, and prices it.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when nothing is known.
+    async fn price(&self, call: &Call) -> Result<Priced, ChainTrouble>;
+
+    /// Signs under the next nonce, for good: nothing is sent.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`]; no nonce is used then.
+    async fn sign(&self, quote: &Quote) -> Result<Envelope, ChainTrouble>;
+
+    /// Signs again under the same nonce, for a higher fee.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`], also when no higher fee can help.
+    async fn bump(&self, stuck: &Envelope) -> Result<Envelope, ChainTrouble>;
+
+    /// Sends an envelope; sending it again is harmless. False when another transaction has its nonce.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when it is not known whether it arrived.
+    async fn broadcast(&self, envelope: &Envelope) -> Result<bool, ChainTrouble>;
+
+    /// What became of a transaction, as far as our node knows.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when nothing is known.
+    async fn outcome(&self, hash: B256) -> Result<Outcome, ChainTrouble>;
+
+    /// The height of the newest block.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when nothing is known.
+    async fn height(&self) -> Result<u64, ChainTrouble>;
+
+    /// Remembers a nonce that an envelope on record uses, whatever the node says of it.
+    fn remember(&self, nonce: u64);
+}
+
+/// The gas key on a real chain, with the escrow that it calls.
+#[derive(Debug, Clone)]
+pub struct GasKey {
+    escrow: Escrow,
+    sender: Sender,
+}
+
+impl GasKey {
+    /// An escrow, and the account that pays for what is sent to it.
+    pub const fn new(escrow: Escrow, sender: Sender) -> Self {
+        Self { escrow, sender }
+    }
+}
+
+#[async_trait]
+impl Gas for GasKey {
+    fn address(&self) -> Address {
+        self.sender.address()
+    }
+
+    async fn situation(&self, pull: &Pull, channel: ChannelId) -> Result<Situation, ChainTrouble> {
+        let head = self.escrow.rpc().head().await?;
+        let channel = self.escrow.channel_at(channel, head.hash).await?;
+        let balance = self.escrow.token_balance(pull.token(), pull.from).await?;
+        Ok(Situation {
+            head: head.timestamp,
+            channel: channel.map(|(_, state)| state),
+            is_used_up: self.escrow.is_used_up(pull).await?,
+            payer_balance: Amount::new(balance.saturating_to()),
+            gas_balance: self.balance().await?,
+        })
+    }
+
+    async fn balance(&self) -> Result<u128, ChainTrouble> {
+        Ok(self.sender.balance().await?)
+    }
+
+    async fn price(&self, call: &Call) -> Result<Priced, ChainTrouble> {
+        match self.sender.quote(call).await {
+            Ok(quote) => Ok(Priced::At(quote)),
+            Err(SendFault::WouldRevert(revert)) => Ok(Priced::WouldRevert(revert.to_string())),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    async fn sign(&self, quote: &Quote) -> Result<Envelope, ChainTrouble> {
+        let nonce = self.sender.next_nonce().await?;
+        let envelope = self.sender.prepare(quote, &nonce).await?;
+        // Should the books refuse the envelope, the lane stops for good: the nonce is not wanted by another.
+        nonce.keep();
+        Ok(envelope)
+    }
+
+    async fn bump(&self, stuck: &Envelope) -> Result<Envelope, ChainTrouble> {
+        Ok(self.sender.bump(stuck).await?)
+    }
+
+    async fn broadcast(&self, envelope: &Envelope) -> Result<bool, ChainTrouble> {
+        Ok(self.sender.broadcast(envelope).await? != Broadcast::NonceTaken)
+    }
+
+    async fn outcome(&self, hash: B256) -> Result<Outcome, ChainTrouble> {
+        Ok(self.sender.outcome(hash).await?)
+    }
+
+    async fn height(&self) -> Result<u64, ChainTrouble> {
+        Ok(self.escrow.rpc().head().await?.number)
+    }
+
+    fn remember(&self, nonce: u64) {
+        self.sender.resume_after(nonce);
+    }
+}

@@ -1,0 +1,163 @@
+//! Pulls as they are written down: what will be sent, and the credential that it came from, are durable before it is sent
+//! (TX-2).
+
+use super::PullOrder;
+use crate::attempt::write_patiently;
+use crate::books::{BooksFault, read_all, spell};
+use crate::no::No;
+use alloy_primitives::{Address, B256, keccak256};
+use serde::{Deserialize, Serialize};
+use weir_chain::{Call, Envelope};
+use weir_core::pull::{Leave, Pull};
+use weir_core::{Amount, ChannelId, UnixSeconds};
+use weir_protocol::ChallengeTag;
+use weir_store::{Journal, Row, Table};
+
+/// Version of the funding record.
+pub(super) const FUNDING_RECORD_VERSION: u8 = 1;
+/// How long a row is kept at least: bounds are per hour.
+pub(super) const KEPT_SECONDS: u64 = 3_600;
+
+/// Which deposit of which payer: the same for every credential and signature that stands for it. One that is signed for
+/// again, for longer, is another: the token lets only one of them land.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Deed(pub B256);
+
+impl Deed {
+    /// The deed that a signature is for.
+    pub fn of(pull: &Pull) -> Self {
+        let (kind, nonce) = match pull.leave {
+            Leave::Eip3009 { .. } => (0, pull.bound_nonce()),
+            Leave::Permit2 { nonce, .. } => (1, nonce.into()),
+        };
+        let (token, ends) = (pull.token(), pull.leave.ends().to_be_bytes());
+        let parts: [&[u8]; 5] = [
+            &[kind],
+            pull.from.as_slice(),
+            token.as_slice(),
+            nonce.as_slice(),
+            &ends,
+        ];
+        Self(keccak256(parts.concat()))
+    }
+}
+
+/// What became of a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// It may be on its way.
+    Pending,
+    /// It is in a block, with effect.
+    Mined {
+        /// The transaction.
+        hash: B256,
+        /// Its block's height.
+        block: u64,
+    },
+    /// It is in a block, in vain.
+    Reverted {
+        /// Its block's height.
+        block: u64,
+    },
+    /// A transaction that is not of these books used its nonce.
+    Displaced,
+}
+
+impl Standing {
+    /// The height of the block that it is in.
+    pub const fn block(&self) -> Option<u64> {
+        match self {
+            Self::Mined { block, .. } | Self::Reverted { block } => Some(*block),
+            Self::Pending | Self::Displaced => None,
+        }
+    }
+}
+
+/// One pull. Its key is its deed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FundingRecord {
+    /// Which one.
+    pub deed: Deed,
+    /// The channel.
+    pub channel: ChannelId,
+    /// Who signed.
+    pub payer: Address,
+    /// What is deposited.
+    pub amount: Amount,
+    /// What is sent to the escrow.
+    pub call: Call,
+    /// Every envelope signed for it, oldest first, all under one nonce: at most one can land.
+    pub envelopes: Vec<Envelope>,
+    /// The challenge that the credential answered.
+    pub challenge: ChallengeTag,
+    /// When that challenge expires.
+    pub challenge_expires: UnixSeconds,
+    /// When it was signed.
+    pub signed_at: UnixSeconds,
+    /// What became of it.
+    pub standing: Standing,
+    /// Whether it is too deep in the chain to be followed any more.
+    pub is_over: bool,
+}
+
+impl FundingRecord {
+    pub(super) fn new(order: PullOrder<'_>, call: Call, now: UnixSeconds) -> Self {
+        let pull = &order.signed.pull;
+        Self {
+            deed: Deed::of(pull),
+            channel: order.credential.channel,
+            payer: pull.from,
+            amount: pull.amount,
+            call,
+            envelopes: Vec::new(),
+            challenge: order.credential.tag,
+            challenge_expires: order.credential.expires,
+            signed_at: now,
+            standing: Standing::Pending,
+            is_over: false,
+        }
+    }
+
+    /// The most that its newest envelope can cost, in wei.
+    pub fn cost_max(&self) -> u128 {
+        self.envelopes.last().map_or(0, |envelope| {
+            envelope
+                .max_fee_per_gas
+                .saturating_mul(u128::from(envelope.gas_limit))
+        })
+    }
+
+    /// The gas that it may use.
+    pub fn gas_limit(&self) -> u64 {
+        self.envelopes.last().map_or(0, |envelope| envelope.gas_limit)
+    }
+
+    /// When the row may be forgotten, if it is over by then.
+    pub fn kept_until(&self) -> UnixSeconds {
+        self.signed_at.after(KEPT_SECONDS)
+    }
+
+    /// Durable when this returns; `over` are forgotten with it.
+    pub(super) async fn write(&self, journal: &dyn Journal, over: &[Deed]) -> Result<(), No> {
+        let mut rows = vec![spell(
+            Table::Fundings,
+            FUNDING_RECORD_VERSION,
+            self.deed.0.to_vec(),
+            self,
+        )?];
+        rows.extend(
+            over.iter()
+                .map(|deed| Row::delete(Table::Fundings, deed.0.to_vec())),
+        );
+        write_patiently(journal, rows).await.map(drop)
+    }
+}
+
+/// Reads every pull that is kept.
+///
+/// # Errors
+/// The books cannot be read.
+pub fn read_records(journal: &dyn Journal) -> Result<Vec<FundingRecord>, BooksFault> {
+    let records = read_all(journal, Table::Fundings, FUNDING_RECORD_VERSION)?;
+    Ok(records.into_iter().map(|(_, record)| record).collect())
+}
