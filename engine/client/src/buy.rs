@@ -254,7 +254,7 @@ impl Core {
         let opening = matches!(record.stage, Stage::Opening | Stage::Mined);
         let mut lags = false;
         if Self::is_left_in_vain(&record, &complaint) && !repeated {
-            return self.open_alone(session, &answer).await;
+            return self.open_alone(session, (complaint, answer)).await;
         }
         if complaint.kind == P::ChannelNotFound && opening {
             lags = true;
@@ -303,7 +303,11 @@ impl Core {
     }
 
     /// The server does not pull the opening deposit: the payer sends it itself, and announces it by the freshest challenge.
-    async fn open_alone(&self, session: &mut Session, answer: &Answer) -> Result<bool, Error> {
+    async fn open_alone(
+        &self,
+        session: &mut Session,
+        (complaint, answer): (Complaint, Answer),
+    ) -> Result<bool, Error> {
         if let Ok(fresh) = Offer::find(&answer.headers, &self.limits) {
             let record = session.purse.record();
             let fits = fresh.request.fits(&record.terms, record.escrow, record.chain_id);
@@ -311,6 +315,13 @@ impl Core {
                 return Err(Error::OfferChanged);
             }
             session.offer = fresh;
+        }
+        if !session.offer.takes_own() {
+            return Err(Error::Refused {
+                status: answer.status.as_u16(),
+                kind: complaint.kind,
+                detail: complaint.detail,
+            });
         }
         session.purse.mark(|record, _| record.open_left = None).await?;
         self.bring_to_chain(&session.purse, &session.offer).await?;

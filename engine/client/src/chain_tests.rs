@@ -133,6 +133,33 @@ async fn a_deposit_grows_as_far_as_the_limit_and_no_further() {
 }
 
 #[tokio::test]
+async fn no_deposit_is_sent_to_a_server_that_takes_only_what_it_pulls() {
+    let world = World::new().await;
+    let payer = world.payer().await;
+    let (provider, account) = (world.rpc.provider(), world.key.address());
+    let sent = async || provider.get_transaction_count(account).await.unwrap();
+    let mut pulled = world.offer();
+    pulled.request.method_details.fee_payer = Some(true);
+    pulled.request.method_details.credential_types = Some(vec!["permit2".to_owned()]);
+    let none = payer
+        .core
+        .purse_for(&pulled, NOWHERE)
+        .await
+        .map(|purse| purse.id());
+    assert!(matches!(none, Err(Error::OnlyPulled)), "{none:?}");
+    assert_eq!(sent().await, 0);
+    // What was planned is sent once the server takes it, and grows only then too.
+    let purse = world.open(&payer).await.unwrap();
+    assert_eq!(payer.channels().len(), 1);
+    let before = sent().await;
+    let (needed, url) = (Cumulative::new(DEPOSIT + 1), Url::parse(NOWHERE).unwrap());
+    let more = payer.core.cover(&purse, &pulled, needed, &url).await;
+    assert!(matches!(more, Err(Error::OnlyPulled)), "{more:?}");
+    assert_eq!(sent().await, before);
+    assert_eq!(world.deposit(&payer, purse.id()).await, DEPOSIT);
+}
+
+#[tokio::test]
 async fn a_top_up_that_was_broadcast_is_not_made_twice() {
     let world = World::new().await;
     let payer = world.payer().await;

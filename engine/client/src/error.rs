@@ -44,6 +44,11 @@ pub enum Error {
         "the server takes no payment that this payer can make (evm/session with credential type \"hash\")"
     )]
     NoChallenge,
+    /// A deposit that the server is neither able to pull nor willing to be told of: nothing was sent.
+    #[error(
+        "the server takes only deposits that it pulls itself, in ways that this escrow, the token or the payer's approvals do not allow; nothing was sent"
+    )]
+    OnlyPulled,
     /// A challenge without an expiry, or past it.
     #[error("the server's challenge has no expiry or is past it")]
     StaleChallenge,

@@ -159,6 +159,7 @@ impl Core {
             }
         }
         if opened_by.is_none() && self.chain.channel(&escrow, purse.id()).await?.is_none() {
+            offer.must_take_own()?;
             let hash = self.broadcast_open(purse, &escrow).await?;
             opened_by = self.landed(hash, doing).await?;
         }
@@ -258,6 +259,7 @@ impl Core {
             self.refresh(purse, &escrow).await?;
             return Ok(true);
         }
+        offer.must_take_own()?;
         self.chain.approve(&escrow, record.terms.token, amount).await?;
         let pending = self.broadcast_top_up(purse, &escrow, amount).await?;
         self.resume_top_up(purse, &escrow, pending, url).await?;

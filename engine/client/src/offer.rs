@@ -84,6 +84,20 @@ impl Offer {
         Ok(Some(offer))
     }
 
+    /// Whether the server takes deposits that the payer sends itself.
+    pub(crate) fn takes_own(&self) -> bool {
+        self.request.accepts_type(TYPE_HASH)
+    }
+
+    /// Asked before each new transaction of the payer's own: a server that cannot be told of it would keep its deposit
+    /// locked and sell nothing.
+    ///
+    /// # Errors
+    /// [`Error::OnlyPulled`].
+    pub(crate) fn must_take_own(&self) -> Result<(), Error> {
+        self.takes_own().then_some(()).ok_or(Error::OnlyPulled)
+    }
+
     /// True while the challenge can still be answered. One without an expiry never is (threat V6).
     pub(crate) fn is_fresh(&self, now: UnixSeconds) -> bool {
         let expires = self.challenge.expires.as_deref().map(timestamp::read);

@@ -4,7 +4,7 @@
 mod world;
 
 use super::*;
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use weir_chain::Outcome;
 use weir_core::pull::{Leave, Pull};
 use weir_store::faults::{Fault, Place, Plan};
@@ -132,8 +132,15 @@ async fn threat_t8_nothing_is_sent_that_is_not_the_payers_or_not_worth_it() {
 async fn threat_t8_gas_is_bounded_per_payer_per_channel_and_per_hour() {
     let bench = Bench::new().await;
     let one = async |payer: u8, salt: u8| bench.submit(&signed(payer, salt, |_| ()), salt).await;
+    bench.gas.with(|world| world.outcome = Some(landed(true)));
     for salt in 0..16 {
         one(1, salt).await.unwrap();
+        let signed = signed(1, salt, |_| ());
+        bench
+            .funding
+            .outcome(order(&signed, salt), PATIENCE)
+            .await
+            .unwrap();
     }
     let more = one(1, 99).await;
     assert!(
@@ -147,28 +154,93 @@ async fn threat_t8_gas_is_bounded_per_payer_per_channel_and_per_hour() {
     );
     // Others go on, until the hour's gas is used up: twenty times 200,000.
     for salt in 16..20 {
-        one(2, salt).await.unwrap();
+        one(salt, salt).await.unwrap();
     }
     let more = one(3, 99).await;
     assert!(matches!(more, Err(FundNo::Unaffordable(_))), "{more:?}");
     assert_eq!(bench.sent().len(), 20);
     bench.clock.0.store(NOW + 3_601, Ordering::SeqCst);
-    let later = signed(1, 100, |pull| {
-        pull.leave = Leave::Eip3009 {
-            valid_after: U256::ZERO,
-            valid_before: U256::from(NOW + 4_000),
-        }
-    });
-    bench.submit(&later, 100).await.unwrap();
-    // While it is on its way, no second one of its channel is tried on a state that lacks it.
-    let beside = signed(2, 101, |pull| {
-        pull.leave = Leave::Eip3009 {
-            valid_after: U256::ZERO,
-            valid_before: U256::from(NOW + 4_000),
-        }
-    });
-    let beside = bench.submit(&beside, 100).await;
-    assert!(matches!(beside, Err(FundNo::No(No::NotSeenYet))), "{beside:?}");
+    bench.gas.with(|world| world.outcome = None);
+    let later = |payer: u8, salt: u8| {
+        signed(payer, salt, |pull| {
+            pull.leave = Leave::Eip3009 {
+                valid_after: U256::ZERO,
+                valid_before: U256::from(NOW + 4_000),
+            }
+        })
+    };
+    bench.submit(&later(1, 100), 100).await.unwrap();
+    // While it is on its way, no second one of its channel or its payer is tried on a state that lacks it.
+    for (payer, channel) in [(2, 100), (1, 101)] {
+        let beside = bench.submit(&later(payer, 101), channel).await;
+        assert!(
+            matches!(beside, Err(FundNo::No(No::NotSeenYet))),
+            "{payer}: {beside:?}"
+        );
+    }
+    assert_eq!(bench.sent().len(), 21);
+}
+
+#[tokio::test]
+async fn threat_t8_two_pulls_of_one_balance_are_not_on_their_way_at_once() {
+    let bench = Bench::new().await;
+    // Both are asked for before either is written down: the lane looks again.
+    let (first, second) = (signed(1, 1, |_| ()), signed(1, 2, |_| ()));
+    let (first, second) = tokio::join!(bench.submit(&first, 1), bench.submit(&second, 2));
+    assert!(first.is_ok(), "{first:?}");
+    assert!(matches!(second, Err(FundNo::No(No::NotSeenYet))), "{second:?}");
+    assert_eq!(bench.sent(), [0]);
+}
+
+#[tokio::test]
+async fn threat_t8_no_pull_is_sent_for_an_account_that_has_code() {
+    let bench = Bench::new().await;
+    bench.gas.with(|world| world.payer_has_code = true);
+    let no = bench.submit(&signed(1, 1, |_| ()), 1).await.unwrap_err();
+    assert!(matches!(no, FundNo::Unaffordable(_)), "{no:?}");
+    assert!(no.to_string().contains("\"hash\""), "{no}");
+    assert!(bench.sent().is_empty());
+}
+
+#[tokio::test]
+async fn a_new_gas_key_begins_with_its_own_nonces_and_sends_the_old_ones_pulls_as_they_are() {
+    let bench = Bench::new().await;
+    for payer in [1, 2] {
+        bench.submit(&signed(payer, payer, |_| ()), payer).await.unwrap();
+    }
+    assert_eq!(bench.sent(), [0, 1]);
+    let other = Address::repeat_byte(10);
+    let later = Bench::with_key(Arc::clone(&bench.journal), other).await;
+    assert_eq!(
+        later.funding.tally().pending,
+        0,
+        "the new key owes nothing for them"
+    );
+    later.gas.with(|world| world.gas_balance = 200_000 * 100);
+    later.submit(&signed(3, 3, |_| ()), 3).await.unwrap();
+    assert_eq!(later.sent(), [0]);
+    // What the old key signed is sent again all the same, and followed.
+    later.gas.with(|world| world.outcome = Some(Outcome::NotSeen));
+    while !later.sent().contains(&1) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    later.gas.with(|world| world.outcome = Some(landed(true)));
+    let old = signed(1, 1, |_| ());
+    let hash = later.funding.outcome(order(&old, 1), PATIENCE).await.unwrap();
+    assert_eq!(hash, Some(TestGas::envelope(0, 100).hash));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_gas_key_makes_no_pull_of_the_old_one_dearer() {
+    let bench = Bench::new().await;
+    bench.submit(&signed(1, 1, |_| ()), 1).await.unwrap();
+    let journal = Arc::clone(&bench.journal);
+    drop(bench);
+    let later = Bench::with_key(journal, Address::repeat_byte(10)).await;
+    for _ in 0..600 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(later.sent().is_empty(), "{:?}", later.sent());
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,9 +44,11 @@ pub(super) struct World {
     pub(super) journal: Option<Arc<dyn Journal>>,
     pub(super) channel: Option<u128>,
     pub(super) used_up: bool,
+    pub(super) payer_has_code: bool,
     pub(super) would_revert: bool,
     pub(super) fee: u128,
     pub(super) gas_balance: u128,
+    pub(super) address: Address,
     pub(super) nonces: u64,
     /// Every envelope that was sent, in order.
     pub(super) sent: Vec<Envelope>,
@@ -83,7 +85,7 @@ impl TestGas {
 #[async_trait]
 impl Gas for TestGas {
     fn address(&self) -> Address {
-        Address::repeat_byte(9)
+        self.with(|world| world.address)
     }
 
     async fn situation(&self, _: &Pull, _: ChannelId) -> Result<Situation, ChainTrouble> {
@@ -98,6 +100,7 @@ impl Gas for TestGas {
                     finalized: false,
                 }),
                 is_used_up: world.used_up,
+                payer_has_code: world.payer_has_code,
                 payer_balance: Amount::new(10_000),
                 gas_balance: world.gas_balance,
             }
@@ -228,6 +231,11 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) async fn over(journal: Arc<dyn Journal>) -> Self {
+        Self::with_key(journal, Address::repeat_byte(9)).await
+    }
+
+    /// Pays from this account.
+    pub(super) async fn with_key(journal: Arc<dyn Journal>, address: Address) -> Self {
         let clock = Arc::new(TestClock(AtomicU64::new(NOW)));
         let config = TillConfig {
             domain: Domain::new("EVM Payment Channel", 1, ESCROW),
@@ -241,6 +249,7 @@ impl Bench {
             .unwrap();
         let gas = TestGas(Arc::new(Mutex::new(World {
             journal: Some(Arc::clone(&journal)),
+            address,
             fee: 100,
             gas_balance: u128::MAX,
             height: 10,

@@ -15,13 +15,22 @@ pub const PENDING_MAX: usize = 64;
 const FORGET_PER_STEP: usize = 4;
 
 /// The pulls of the last hour, and those that are not over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Account {
+    gas_key: Address,
     records: BTreeMap<Deed, FundingRecord>,
     tally: FundingTally,
 }
 
 impl Account {
+    pub(crate) fn of(gas_key: Address) -> Self {
+        Self {
+            gas_key,
+            records: BTreeMap::new(),
+            tally: FundingTally::default(),
+        }
+    }
+
     pub(crate) fn put(&mut self, record: FundingRecord) {
         self.records.insert(record.deed, record);
     }
@@ -36,8 +45,10 @@ impl Account {
         live.cloned().collect()
     }
 
+    /// Those of this gas key alone: an older one's may wait for good, for a coin that nobody sends there any more.
     fn pending(&self) -> impl Iterator<Item = &FundingRecord> {
-        let pending = |record: &&FundingRecord| record.standing == Standing::Pending;
+        let pending =
+            |record: &&FundingRecord| record.standing == Standing::Pending && record.gas_key == self.gas_key;
         self.records.values().filter(pending)
     }
 
@@ -58,8 +69,12 @@ impl Account {
         (payer, channel): (Address, ChannelId),
         now: UnixSeconds,
     ) -> Result<(), FundNo> {
-        // A second one would be paid for and revert, because the first is not in the state that it is tried on.
-        if self.pending().any(|record| record.channel == channel) {
+        // A second one would be paid for and revert, because the first is not in the state that it is tried on: one
+        // channel takes one state, and one balance pays once.
+        if self
+            .pending()
+            .any(|record| record.channel == channel || record.payer == payer)
+        {
             return Err(No::NotSeenYet.into());
         }
         if self.pending().count() >= PENDING_MAX {

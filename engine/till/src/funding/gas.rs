@@ -16,6 +16,8 @@ pub struct Situation {
     pub channel: Option<ChainState>,
     /// Whether the signature's nonce is used, or was taken back.
     pub is_used_up: bool,
+    /// Whether the payer is a contract, or has delegated to one.
+    pub payer_has_code: bool,
     /// What the payer holds of the token.
     pub payer_balance: Amount,
     /// What the gas key has, in wei.
@@ -113,10 +115,12 @@ impl Gas for GasKey {
         let head = self.escrow.rpc().head().await?;
         let channel = self.escrow.channel_at(channel, head.hash).await?;
         let balance = self.escrow.token_balance(pull.token(), pull.from).await?;
+        let code = self.escrow.rpc().code_at_head(pull.from).await?;
         Ok(Situation {
             head: head.timestamp,
             channel: channel.map(|(_, state)| state),
             is_used_up: self.escrow.is_used_up(pull).await?,
+            payer_has_code: !code.is_empty(),
             payer_balance: Amount::new(balance.saturating_to()),
             gas_balance: self.balance().await?,
         })

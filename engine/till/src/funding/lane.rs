@@ -194,7 +194,9 @@ impl Funder {
         let Some(stuck) = record.envelopes.last() else {
             return Ok(());
         };
-        if sent.elapsed() < REPLACE_AFTER || record.envelopes.len() >= ENVELOPES_MAX {
+        // What another key signed, this one cannot make dearer: it goes on as it is.
+        let is_ours = record.gas_key == self.inner.gas.address();
+        if !is_ours || sent.elapsed() < REPLACE_AFTER || record.envelopes.len() >= ENVELOPES_MAX {
             return Ok(());
         }
         self.sent.insert(record.deed, Instant::now());

@@ -140,10 +140,13 @@ impl Funding {
         paths: PullPaths,
         config: FundingConfig,
     ) -> Result<(Self, Funder), No> {
-        let mut account = Account::default();
+        let mut account = Account::of(gas.address());
         for record in read_records(&**till.journal())? {
-            for envelope in &record.envelopes {
-                gas.remember(envelope.nonce);
+            // Another key's nonces say nothing of this one's: a gap before the first would hold up all.
+            if record.gas_key == gas.address() {
+                for envelope in &record.envelopes {
+                    gas.remember(envelope.nonce);
+                }
             }
             account.put(record);
         }
@@ -254,7 +257,7 @@ impl Funding {
                 "this server has no coin for gas at the moment",
             ));
         }
-        let record = FundingRecord::new(order, call, inner.till.clock().now());
+        let record = FundingRecord::new(order, call, inner.gas.address(), inner.till.clock().now());
         let (answer, answered) = oneshot::channel();
         let ask = Ask {
             record,
@@ -351,6 +354,12 @@ impl Inner {
     fn must_be_pullable(&self, order: PullOrder<'_>, found: &Situation) -> Result<(), FundNo> {
         let pull = &order.signed.pull;
         self.must_be_in_time(&pull.leave, found.head)?;
+        // The token may ask the account's code whether it signed, and the code may say otherwise in the block.
+        if found.payer_has_code {
+            return Err(FundNo::Unaffordable(
+                "this server pulls no deposit of an account that has code",
+            ));
+        }
         if !order.opens() {
             let state = found.channel.ok_or(No::NotSeenYet)?;
             if state.finalized {

@@ -86,6 +86,8 @@ pub struct FundingRecord {
     pub amount: Amount,
     /// What is sent to the escrow.
     pub call: Call,
+    /// The account whose key signed: its nonces are its own.
+    pub gas_key: Address,
     /// Every envelope signed for it, oldest first, all under one nonce: at most one can land.
     pub envelopes: Vec<Envelope>,
     /// The challenge that the credential answered.
@@ -101,7 +103,7 @@ pub struct FundingRecord {
 }
 
 impl FundingRecord {
-    pub(super) fn new(order: PullOrder<'_>, call: Call, now: UnixSeconds) -> Self {
+    pub(super) fn new(order: PullOrder<'_>, call: Call, gas_key: Address, now: UnixSeconds) -> Self {
         let pull = &order.signed.pull;
         Self {
             deed: Deed::of(pull),
@@ -109,6 +111,7 @@ impl FundingRecord {
             payer: pull.from,
             amount: pull.amount,
             call,
+            gas_key,
             envelopes: Vec::new(),
             challenge: order.credential.tag,
             challenge_expires: order.credential.expires,
