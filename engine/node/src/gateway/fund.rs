@@ -84,7 +84,7 @@ impl Gateway {
                 let raise = Action::TopUp(deposit);
                 if let Some(hash) = self.pulled(order).await? {
                     let sight = self
-                        .look(rail.evidence(&raise.sent(hash, signed.pull.from)))
+                        .look(rail.evidence(&raise.sent(hash, signed.pull.from)), true)
                         .await?;
                     let deposit = sight.raised_to.ok_or_else(unread)?;
                     let _ = self
