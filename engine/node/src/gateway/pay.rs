@@ -126,8 +126,8 @@ impl Gateway {
             now,
             transaction: None,
         };
+        let is_ours = action.unpulled().is_some() || action.unsent().is_some();
         let action = self.pull_unpulled(rail, action, &offer, tag).await?;
-        let is_ours = action.unsent().is_some();
         let action = self.send_unsent(rail, action, &offer, tag).await?;
         let sight = self.look(rail.evidence(&action), is_ours).await?;
         let judged = rail
