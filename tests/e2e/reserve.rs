@@ -7,6 +7,10 @@ use crate::interop::{self, Answers, Devnet, Story, check_answers, check_story, p
 use crate::service::ANSWER;
 use crate::wallet::{Said, Wallet};
 use crate::world::{DEPOSIT, PRICE, Settings, World, total};
+use alloy::primitives::aliases::U96;
+use alloy::primitives::{Address, B256};
+use alloy::sol;
+use alloy::sol_types::SolCall;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Method};
 use serde::Deserialize;
@@ -14,13 +18,17 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 use weir_chain::calls::{EscrowCalls, RowEffect};
-use weir_chain::{Escrow, Rpc};
+use weir_chain::{Call, Escrow, OpenedChannel, Rpc, Sender, SettleRow};
 use weir_core::terms::{RESERVE_DOMAIN_NAME, TEMPO_RESERVE};
 use weir_core::{Amount, ChannelId, Cumulative};
 use weir_node::dev::anvil::Network;
 use weir_node::dev::devnet::{DEPOSIT_LARGE, DEPOSIT_SMALL, PATH_USD};
 use weir_node::dev::reserve::{Scribe, install};
 use weir_protocol::receipt::SessionReceipt;
+
+sol! {
+    function open(address payee, address operator, address token, uint96 deposit, bytes32 salt, address authorizedSigner) external returns (bytes32 channelId);
+}
 
 /// What `mppx-v2.mjs` prints.
 #[derive(Deserialize)]
@@ -262,4 +270,85 @@ async fn threat_c8_the_reserve_gets_vouchers_that_are_earned_whole_and_a_close_t
     let late = described(wallet.voucher(DEPOSIT), &opening);
     let late = wallet.pay(Method::GET, &answer_url(&daemon), &late).await;
     assert_eq!((late.status, late.problem().as_str()), (410, "channel-finalized"));
+}
+
+/// Opens a channel that its payer operates itself.
+async fn open_operated(world: &World, payer: &Sender) -> OpenedChannel {
+    let me = world.payers[0].address();
+    let input = openCall {
+        payee: world.payee.address(),
+        operator: me,
+        token: PATH_USD,
+        deposit: U96::from(DEPOSIT),
+        salt: B256::repeat_byte(9),
+        authorizedSigner: Address::ZERO,
+    };
+    land(payer, input.abi_encode()).await;
+    let opened = world
+        .escrow
+        .channels_of_payer(me, 0)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
+    assert_eq!(opened.terms.reserve.unwrap().operator, me);
+    opened
+}
+
+async fn land(payer: &Sender, input: Vec<u8>) {
+    let call = Call {
+        to: Some(TEMPO_RESERVE),
+        input: input.into(),
+    };
+    let soon = tokio::time::Instant::now() + Duration::from_secs(20);
+    assert!(payer.land(&call, soon).await.unwrap().success);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_v2_a_payer_that_is_its_own_operator_buys_nothing_with_what_it_could_take_back() {
+    let (scene, daemon) = Scene::start().await;
+    let world = &scene.world;
+    let rpc = world.escrow.rpc().clone();
+    let payer = Sender::connect(rpc, world.payers[0].signer().clone())
+        .await
+        .unwrap();
+    let opened = open_operated(world, &payer).await;
+    let view = daemon
+        .until(opened.id, |view| view.deposit == total(DEPOSIT))
+        .await;
+    assert_eq!(view.standing, "drain-only", "it is watched, and not sold on");
+    let (me, reserve) = (world.payers[0].address(), opened.terms.reserve.unwrap());
+    let descriptor = json!({
+        "payer": me, "payee": world.payee.address(), "operator": me, "token": PATH_USD, "salt": reserve.salt,
+        "authorizedSigner": Address::ZERO, "expiringNonceHash": reserve.expiring_nonce_hash,
+    });
+    let (wallet, url) = (Wallet::with(world, 0, opened.id), answer_url(&daemon));
+    let asked = [
+        (Method::GET, wallet.voucher(DEPOSIT)),
+        (Method::POST, wallet.voucher(DEPOSIT)),
+        (Method::POST, wallet.close(0)),
+    ];
+    for (method, mut payload) in asked {
+        payload["descriptor"] = descriptor.clone();
+        let said = wallet.pay(method, &url, &payload).await;
+        assert_eq!(
+            (said.status, said.problem().as_str()),
+            (402, "verification-failed"),
+            "{said:?}"
+        );
+    }
+    assert_eq!(world.service.hits(), 0);
+    // As its own operator it needs nobody's signature to end it.
+    let row = SettleRow {
+        channel: opened.id,
+        cumulative: total(0),
+        capture: total(0),
+        signature: None,
+    };
+    let close = EscrowCalls::new(TEMPO_RESERVE)
+        .close_reserved(&opened.terms, &row)
+        .unwrap();
+    land(&payer, close.input.to_vec()).await;
+    let view = daemon.until(opened.id, |view| view.standing == "finalized").await;
+    assert_eq!((view.spent, view.settled), (total(0), total(0)));
 }
