@@ -60,7 +60,7 @@ async fn buys_once(scene: &Scene, daemon: Daemon, (path, mode): (&str, &str)) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn threat_h7_one_payment_buys_one_answer() {
+async fn ch_7_one_payment_buys_one_answer() {
     let (scene, daemon) = Scene::start("once").await;
     let daemon = buys_once(&scene, daemon, ("/v1/once", "pull")).await;
     let daemon = buys_once(&scene, daemon, ("/v1/once", "push")).await;
