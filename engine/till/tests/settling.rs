@@ -16,6 +16,22 @@ use weir_till::settlement::Batch;
 use weir_till::settler::{ATTEMPTS_KEPT_MAX, STRIKES_MAX};
 use weir_till::{Adoption, No, Till};
 
+/// The chain shows that a payer asked for its deposit of 1,000 back.
+async fn ask_to_leave(till: &Till, payer: &Payer) {
+    let requested = ChainState {
+        close_requested_at: Some(UnixSeconds(NOW)),
+        ..payer.adoption(1_000).seen
+    };
+    let _ = till
+        .observe(Adoption {
+            seen: requested,
+            last_final: requested,
+            ..payer.adoption(1_000)
+        })
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_close_is_answered_with_the_same_transaction_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
@@ -176,18 +192,7 @@ async fn threat_b1_a_payer_that_leaves_waits_behind_nothing_that_was_planned_bef
     })
     .await;
     // It leaves while that lands, and is to be closed besides: a transaction of another kind.
-    let requested = ChainState {
-        close_requested_at: Some(UnixSeconds(NOW)),
-        ..leaving.adoption(1_000).seen
-    };
-    let _ = till
-        .observe(Adoption {
-            seen: requested,
-            last_final: requested,
-            ..leaving.adoption(1_000)
-        })
-        .await
-        .unwrap();
+    ask_to_leave(&till, &leaving).await;
     let _ = till.begin_close(leaving.voucher(40)).await.unwrap();
     // Asked for again before it is done: it is not signed twice for it.
     settler.handle.settle_now([first.channel]);
@@ -238,18 +243,7 @@ async fn threat_b2_after_five_strikes_only_a_persons_word_or_a_deadline_tries_ag
     assert_eq!(tried(), STRIKES_MAX, "it is left for a person");
     settler.handle.settle_now([bad.channel]);
     until("a person's word", async || tried() == STRIKES_MAX + 1).await;
-    let requested = ChainState {
-        close_requested_at: Some(UnixSeconds(NOW)),
-        ..bad.adoption(1_000).seen
-    };
-    let _ = till
-        .observe(Adoption {
-            seen: requested,
-            last_final: requested,
-            ..bad.adoption(1_000)
-        })
-        .await
-        .unwrap();
+    ask_to_leave(&till, &bad).await;
     until("a deadline", async || tried() > STRIKES_MAX + 2).await;
     settler.stop().await;
 }

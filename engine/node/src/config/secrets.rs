@@ -7,28 +7,29 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::rustls;
 
+/// Where an account's key is looked for.
+struct AccountKey<'a> {
+    file: Option<&'a Path>,
+    /// Where the configuration names the file.
+    key: &'static str,
+    /// The environment's variable that has the key where no file is named.
+    variable: &'static str,
+    /// A file name for who has none yet.
+    example: &'static str,
+}
+
 impl Config {
     /// The payee's key, from the configured file or else from the environment.
     ///
     /// # Errors
     /// It is not there, is not a key, or others may read it.
     pub fn payee_key(&self) -> Result<SecretKey, ConfigErrors> {
-        match &self.chain.payee_key_file {
-            Some(file) => {
-                SecretKey::from_file(file).map_err(|error| self.blame("chain.payee_key_file", error))
-            }
-            None => SecretKey::from_env(PAYEE_KEY_VARIABLE).map_err(|error| match error {
-                KeyError::NotSet(variable) => ConfigErrors::one(
-                    &self.file,
-                    "chain.payee_key_file",
-                    format_args!(
-                        "is missing, and the environment variable {variable} is not set either; to make a key: \
-                         (umask 077; openssl rand -hex 32 > payee-key), and write payee_key_file = \"payee-key\""
-                    ),
-                ),
-                error => self.blame("chain.payee_key_file", error),
-            }),
-        }
+        self.account_key(&AccountKey {
+            file: self.chain.payee_key_file.as_deref(),
+            key: "chain.payee_key_file",
+            variable: PAYEE_KEY_VARIABLE,
+            example: "payee-key",
+        })
     }
 
     /// The key that pays for pulled deposits, where some are pulled.
@@ -39,20 +40,12 @@ impl Config {
         let Some(funding) = &self.funding else {
             return Ok(None);
         };
-        let key = match &funding.key_file {
-            Some(file) => SecretKey::from_file(file).map_err(|error| self.blame("funding.key_file", error)),
-            None => SecretKey::from_env(FUNDING_KEY_VARIABLE).map_err(|error| match error {
-                KeyError::NotSet(variable) => ConfigErrors::one(
-                    &self.file,
-                    "funding.key_file",
-                    format_args!(
-                        "is missing, and the environment variable {variable} is not set either; to make a key: \
-                         (umask 077; openssl rand -hex 32 > gas-key), and write key_file = \"gas-key\""
-                    ),
-                ),
-                error => self.blame("funding.key_file", error),
-            }),
-        }?;
+        let key = self.account_key(&AccountKey {
+            file: funding.key_file.as_deref(),
+            key: "funding.key_file",
+            variable: FUNDING_KEY_VARIABLE,
+            example: "gas-key",
+        })?;
         if self
             .payee_key()
             .is_ok_and(|payee| payee.address() == key.address())
@@ -61,6 +54,26 @@ impl Config {
             return Err(ConfigErrors::one(&self.file, "funding.key_file", why));
         }
         Ok(Some(key))
+    }
+
+    fn account_key(&self, at: &AccountKey<'_>) -> Result<SecretKey, ConfigErrors> {
+        let read = at
+            .file
+            .map_or_else(|| SecretKey::from_env(at.variable), SecretKey::from_file);
+        read.map_err(|error| match error {
+            KeyError::NotSet(variable) => {
+                let (name, example) = (at.key.rsplit('.').next().unwrap_or(at.key), at.example);
+                ConfigErrors::one(
+                    &self.file,
+                    at.key,
+                    format_args!(
+                        "is missing, and the environment variable {variable} is not set either; to make a key: \
+                         (umask 077; openssl rand -hex 32 > {example}), and write {name} = \"{example}\""
+                    ),
+                )
+            }
+            error => self.blame(at.key, error),
+        })
     }
 
     /// The secret that binds challenges; made now if it is the default file and there is none yet.
