@@ -22,10 +22,15 @@ async fn ask_to_leave(till: &Till, payer: &Payer) {
         close_requested_at: Some(UnixSeconds(NOW)),
         ..payer.adoption(1_000).seen
     };
+    observe_final(till, payer, requested).await;
+}
+
+/// The watcher tells of a payer's channel with a deposit of 1,000, in a block that is final.
+async fn observe_final(till: &Till, payer: &Payer, state: ChainState) {
     let _ = till
         .observe(Adoption {
-            seen: requested,
-            last_final: requested,
+            seen: state,
+            last_final: state,
             ..payer.adoption(1_000)
         })
         .await
@@ -113,15 +118,7 @@ async fn attempts_that_ended_long_ago_are_forgotten() {
         ATTEMPTS_KEPT_MAX as u64 + 5,
         "the highest nonce is remembered"
     );
-    let state = chain.state(&payer, 1_000);
-    let _ = till
-        .observe(Adoption {
-            seen: state,
-            last_final: state,
-            ..payer.adoption(1_000)
-        })
-        .await
-        .unwrap();
+    observe_final(&till, &payer, chain.state(&payer, 1_000)).await;
     let newest = ATTEMPTS_KEPT_MAX as u64 + 5;
     until("its end is on record", async || {
         let kept = Attempt::read_all(&*journal).unwrap();

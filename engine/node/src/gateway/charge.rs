@@ -119,13 +119,6 @@ impl Bill<'_> {
         let said = "this URL serves no content by this method; the payment was not taken";
         Err(Problem::blank(405, said).into())
     }
-
-    fn charge_on(&self) -> ChargeOn {
-        self.route
-            .price
-            .as_ref()
-            .map_or(ChargeOn::default(), |price| price.charge_on)
-    }
 }
 
 impl Gateway {
@@ -241,7 +234,7 @@ impl Gateway {
         collected: Collected,
     ) -> Result<Response<Body>, Denied> {
         let Collected { payer, reference } = collected;
-        let charge_on = bill.charge_on();
+        let charge_on = bill.route.charge_on();
         let challenge = bill.challenge.challenge();
         let told = (challenge.id.as_str(), bill.offer.method_details.chain_id);
         let receipt = ChargeReceipt::new(bill.rules, reference, told, bill.now);

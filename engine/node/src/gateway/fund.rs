@@ -79,7 +79,7 @@ impl Gateway {
                 self.pull_open(order, deposit, voucher).await
             }
             (Judged::TopUp { channel, .. }, Action::FundedVoucher { deposit, voucher }) => {
-                self.must_take_more(offer, channel).await?;
+                self.payer_of_live(offer, channel).await?;
                 self.inner.till.prove(voucher).map_err(No::from)?;
                 let raise = Action::TopUp(deposit);
                 if let Some(hash) = self.pulled(order).await? {
@@ -96,7 +96,7 @@ impl Gateway {
                 Ok(Action::Voucher(voucher))
             }
             (Judged::TopUp { channel, .. }, action) => {
-                self.must_take_more(offer, channel).await?;
+                self.payer_of_live(offer, channel).await?;
                 match self.pulled(order).await? {
                     Some(hash) => Ok(action.sent(hash, signed.pull.from)),
                     None => Err(No::NotSeenYet.into()),
@@ -139,13 +139,6 @@ impl Gateway {
             funding.submit(order).await.map_err(denied)?;
         }
         funding.outcome(order, MINED_WAIT).await.map_err(denied)
-    }
-
-    /// Nothing more is locked in a channel on which nothing is sold, or not this.
-    async fn must_take_more(&self, offer: &SessionRequest, channel: ChannelId) -> Result<(), Denied> {
-        self.must_fit(offer, channel)?;
-        let answer = self.inner.till.read(channel).await?;
-        Ok(answer.get().channel.must_be_live().map_err(No::from)?)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::gateway::charge::Bill;
 use crate::gateway::offer::Asked;
 use crate::gateway::proxy::{Delivering, RequestBody, is_success};
 use crate::gateway::repeat;
-use crate::gateway::route::{Meter, Price, Route};
+use crate::gateway::route::{Meter, Route};
 use crate::gateway::stream::{Metered, is_events};
 use crate::gateway::{Gateway, has_body, has_body_or_query};
 use alloy_primitives::B256;
@@ -104,10 +104,6 @@ impl Gateway {
             channel: action.channel(),
             tag: verified.tag(),
         };
-        let charge_on = route
-            .price
-            .as_ref()
-            .map_or(ChargeOn::default(), |price: &Price| price.charge_on);
         let order = Order {
             price: (wants == Delivers::Content).then_some(offer.amount),
             rules: VoucherRules {
@@ -115,7 +111,7 @@ impl Gateway {
                 lower: lower_rule(rail),
             },
             credential: Some(tag),
-            charge_on,
+            charge_on: route.charge_on(),
             keyed,
         };
         let opens = matches!(action, Action::Open(_));

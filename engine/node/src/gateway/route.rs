@@ -63,6 +63,13 @@ impl Route {
         format!("{} {}{meter}", methods.join(","), self.path)
     }
 
+    /// When a delivery is charged.
+    pub fn charge_on(&self) -> ChargeOn {
+        self.price
+            .as_ref()
+            .map_or(ChargeOn::default(), |price| price.charge_on)
+    }
+
     /// Whether the route serves this method.
     pub fn serves(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)

@@ -6,6 +6,7 @@
 
 use crate::gateway::Gateway;
 use crate::gateway::answer::Denied;
+use alloy_primitives::Address;
 use weir_core::{ChannelId, Cumulative, Refusal};
 use weir_protocol::SessionRequest;
 use weir_protocol::problem::{Problem, ProblemType};
@@ -51,8 +52,7 @@ impl Gateway {
                 true
             }
             Judged::TopUp { channel, .. } => {
-                self.must_fit(offer, channel)?;
-                let payer = self.payer_of_live(channel).await?;
+                let payer = self.payer_of_live(offer, channel).await?;
                 if payer != transaction.sender {
                     return Err(refused(JudgeRefusal::Payer));
                 }
@@ -71,8 +71,13 @@ impl Gateway {
         Ok(action.sent(transaction.hash, transaction.sender))
     }
 
-    /// Who may top a channel up: nothing more is locked in one on which nothing is sold.
-    async fn payer_of_live(&self, channel: ChannelId) -> Result<alloy_primitives::Address, Denied> {
+    /// Whose deposit may be raised: nothing more is locked in a channel on which nothing is sold, or not this.
+    pub(super) async fn payer_of_live(
+        &self,
+        offer: &SessionRequest,
+        channel: ChannelId,
+    ) -> Result<Address, Denied> {
+        self.must_fit(offer, channel)?;
         let answer = self.inner.till.read(channel).await?;
         let channel = &answer.get().channel;
         channel.must_be_live().map_err(No::from)?;
