@@ -9,7 +9,7 @@ use reqwest::Client;
 use reqwest::header::RETRY_AFTER;
 use serde_json::json;
 use std::time::Duration;
-use weir_node::gateway::WAITS_MAX;
+use weir_till::gateway::WAITS_MAX;
 
 /// How many show one payment at once.
 const CROWD: usize = 16;

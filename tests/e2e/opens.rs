@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use weir_chain::OpenedChannel;
-use weir_node::gateway::WAITS_MAX;
-use weir_node::gateway::pay::MINED_WAIT;
+use weir_till::gateway::WAITS_MAX;
+use weir_till::gateway::pay::MINED_WAIT;
 
 /// How the wallet's channel was opened, as the chain tells it.
 async fn opened(counter: &Counter) -> OpenedChannel {

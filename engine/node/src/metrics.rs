@@ -1,7 +1,6 @@
 //! What Prometheus is told of the daemon: `GET /metrics` on the operator's listener (docs/operations.md).
 
-use crate::gateway::Gateway;
-use crate::gateway::latency::{Latency, Percentiles};
+use crate::latency::{Latency, Percentiles};
 use crate::operator::standing_name;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +12,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use weir_core::Standing;
 use weir_protocol::problem::Problem;
+use weir_till::gateway::Gateway;
+use weir_till::gateway::watch::Watch;
 use weir_till::{Funding, No};
 
 /// Media type of what is told.
@@ -251,46 +252,9 @@ impl Told {
 }
 
 impl Metrics {
-    /// An answer with 402 and a challenge.
-    pub fn challenged(&self) {
-        self.challenges.inc();
-    }
-
-    /// A voucher was taken.
-    pub fn voucher_accepted(&self) {
-        self.vouchers.inc();
-    }
-
     /// Vouchers taken since the start.
     pub fn vouchers(&self) -> u64 {
         self.vouchers.get()
-    }
-
-    /// A credential was refused.
-    pub fn refused(&self, problem: &Problem) {
-        self.refused.get_or_create(&[("reason", reason(problem))]).inc();
-    }
-
-    /// A delivery was charged for the first time.
-    pub fn sold(&self) {
-        self.sales.inc();
-        self.units.inc();
-    }
-
-    /// One more unit of a stream was charged.
-    pub fn unit_sold(&self) {
-        self.units.inc();
-    }
-
-    /// A paid request was answered after so long.
-    pub fn paid(&self, took: Duration) {
-        self.latency.record(took);
-        self.payment_seconds.observe(took.as_secs_f64());
-    }
-
-    /// The service gave no answer: `unreachable`, `timed_out` or `path`.
-    pub fn upstream_failed(&self, how: &'static str) {
-        self.upstream_failures.get_or_create(&[("kind", how)]).inc();
     }
 
     /// Counts connections that were turned away; all clones are one.
@@ -319,6 +283,38 @@ impl Metrics {
             tracing::error!("the metrics could not be written");
         }
         Ok(text)
+    }
+}
+
+impl Watch for Metrics {
+    fn challenged(&self) {
+        self.challenges.inc();
+    }
+
+    fn voucher_accepted(&self) {
+        self.vouchers.inc();
+    }
+
+    fn refused(&self, problem: &Problem) {
+        self.refused.get_or_create(&[("reason", reason(problem))]).inc();
+    }
+
+    fn sold(&self) {
+        self.sales.inc();
+        self.units.inc();
+    }
+
+    fn unit_sold(&self) {
+        self.units.inc();
+    }
+
+    fn paid(&self, took: Duration) {
+        self.latency.record(took);
+        self.payment_seconds.observe(took.as_secs_f64());
+    }
+
+    fn upstream_failed(&self, how: &'static str) {
+        self.upstream_failures.get_or_create(&[("kind", how)]).inc();
     }
 }
 

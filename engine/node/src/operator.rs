@@ -1,8 +1,6 @@
 //! The operator's API: what the CLI commands speak to, on a listener of its own.
 
-use crate::gateway::Gateway;
-use crate::gateway::front::Front;
-use crate::metrics;
+use crate::metrics::{self, Metrics};
 use axum::extract::{Path, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
@@ -16,6 +14,8 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use weir_core::{Amount, Channel, ChannelId, Cumulative, Input, Standing, UnixSeconds};
 use weir_store::Health;
+use weir_till::gateway::Gateway;
+use weir_till::gateway::front::Front;
 use weir_till::settler::Tally;
 use weir_till::{No, Till};
 
@@ -113,30 +113,35 @@ pub struct Status {
 #[derive(Clone)]
 struct Operator {
     front: Front,
+    metrics: Arc<Metrics>,
     token: Option<Arc<str>>,
 }
 
 impl Operator {
-    fn gateway(&self) -> Result<&Gateway, Failure> {
+    fn gateway(&self) -> Result<Gateway, Failure> {
         self.front
             .gateway()
             .map_err(|waits| Failure(StatusCode::SERVICE_UNAVAILABLE, waits.to_string()))
     }
 
-    fn till(&self) -> Result<&Till, Failure> {
-        self.gateway().map(Gateway::till)
+    fn till(&self) -> Result<Till, Failure> {
+        self.gateway().map(|gateway| gateway.till().clone())
     }
 }
 
 /// The API's routes. Without a token everybody who reaches the listener is the operator. Until the chain has been
 /// reached, the API answers that it waits.
-pub fn router(front: Front, token: Option<Arc<str>>) -> Router {
-    let operator = Operator { front, token };
+pub fn router(front: Front, metrics: Arc<Metrics>, token: Option<Arc<str>>) -> Router {
+    let operator = Operator {
+        front,
+        metrics,
+        token,
+    };
     let health = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
     let operators = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(tell_metrics))
         .route("/v1/status", get(status))
         .route("/v1/channels", get(channels))
         .route("/v1/channels/{id}", get(channel))
@@ -241,7 +246,7 @@ async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failur
     let uncollected = channels.iter().try_fold(Amount::ZERO, |sum, channel| {
         sum.checked_add(channel.uncollected())
     });
-    let latency = gateway.metrics().latency();
+    let latency = operator.metrics.latency();
     let Tally {
         transactions,
         channels: channels_settled,
@@ -261,19 +266,16 @@ async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Failur
         channels_settled,
         gas_used,
         rows_skipped: skipped,
-        vouchers_accepted: gateway.metrics().vouchers(),
+        vouchers_accepted: operator.metrics.vouchers(),
         payments: latency.count,
         accept_p50_us: latency.p50,
         accept_p99_us: latency.p99,
     }))
 }
 
-async fn metrics(State(operator): State<Operator>) -> Result<Response, Failure> {
-    let text = operator
-        .front
-        .metrics()
-        .tell(operator.front.gateway().ok())
-        .await?;
+async fn tell_metrics(State(operator): State<Operator>) -> Result<Response, Failure> {
+    let gateway = operator.front.gateway().ok();
+    let text = operator.metrics.tell(gateway.as_ref()).await?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

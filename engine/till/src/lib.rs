@@ -17,6 +17,7 @@
 //! | [`funding`] | deposits that payers signed for and we pull |
 //! | [`settler`], [`settlement`] | from what is collectible to a transaction in a block |
 //! | [`onchain`] | the real chain behind those, through `weir-chain` |
+//! | [`gateway`] | HTTP before a service, wherever that is: challenge, credential, sale, receipt |
 //! | [`clock`], [`no`] | time as a parameter; why something was not done |
 
 pub mod attempt;
@@ -28,6 +29,7 @@ pub mod evidence;
 pub mod facts;
 pub mod freshness;
 pub mod funding;
+pub mod gateway;
 pub mod lane;
 pub mod no;
 pub mod onchain;

@@ -2,7 +2,6 @@
 
 use super::ServeFault;
 use crate::config::Config;
-use crate::gateway::front::Front;
 use crate::keys::SecretKey;
 use std::future::Future;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use weir_chain::{ChainFault, Escrow, PullPaths, Rpc, Sender};
 use weir_core::Cumulative;
 use weir_store::Journal;
 use weir_till::facts::{BeginFault, Followed};
+use weir_till::gateway::front::Front;
 
 /// Pause between tries to reach the chain, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));

@@ -13,13 +13,9 @@ mod setup;
 pub use reload::Reloads;
 
 use crate::config::{Config, ConfigErrors};
-use crate::gateway::bound::Bodies;
-use crate::gateway::front::Front;
-use crate::gateway::offer::{Offers, Seller, Way};
-use crate::gateway::streams::Streams;
-use crate::gateway::{self, Gateway};
 use crate::http::{self, Door};
 use crate::keys::SecretKey;
+use crate::metrics::Metrics;
 use crate::operator;
 use crate::tls::Tls;
 use std::future::Future;
@@ -39,6 +35,11 @@ pub use weir_till::Recovered;
 use weir_till::facts::{BeginFault, Facts, tracked};
 use weir_till::freshness::{Budget, GraceTooShort};
 use weir_till::funding::GasKey;
+use weir_till::gateway;
+use weir_till::gateway::bound::Bodies;
+use weir_till::gateway::front::Front;
+use weir_till::gateway::offer::{Offers, Seller, Way};
+use weir_till::gateway::streams::Streams;
 use weir_till::onchain::OnChain;
 use weir_till::{Charges, Clock, Funder, Funding, No, Settler, Submissions, SystemClock, Till, TillConfig};
 
@@ -91,6 +92,7 @@ pub enum ServeFault {
 /// A daemon whose listeners are open: free routes are served, and nothing is sold yet.
 pub struct Opened {
     front: Front,
+    metrics: Arc<Metrics>,
     addresses: (SocketAddr, SocketAddr),
     tls: Option<Tls>,
     key: SecretKey,
@@ -144,20 +146,21 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let journal = open_books(config, clock.now())?;
     let secrets = setup::secrets(config, clock.now())?;
-    let front = Front::new(setup::front(config)?);
+    let metrics = Arc::new(Metrics::default());
+    let front = Front::new(setup::front(config, Arc::clone(&metrics))?);
     let mut parts = Parts {
         stop: watch::Sender::new(false),
         fail: watch::Sender::new(None),
         tasks: Vec::new(),
     };
     let door = Door {
-        peers: setup::peers(config, front.metrics()),
+        peers: setup::peers(config, &metrics),
         listener: gateway,
         tls: tls.clone(),
     };
-    let payers = http::serve(door, front.clone().router(), parts.stop.subscribe());
+    let payers = http::serve(door, setup::router(config, &front), parts.stop.subscribe());
     parts.supervise("the gateway", payers);
-    let operators = operator::router(front.clone(), token);
+    let operators = operator::router(front.clone(), Arc::clone(&metrics), token);
     // It listens to this machine alone, or behind a proxy.
     let door = Door {
         listener: operator,
@@ -168,6 +171,7 @@ pub async fn open(config: &Config) -> Result<Opened, ServeFault> {
     parts.supervise("the operator's API", operators);
     Ok(Opened {
         front,
+        metrics,
         addresses,
         tls,
         key,
@@ -265,7 +269,7 @@ impl Opened {
         );
         self.parts.supervise("the watcher", watching);
         self.parts.supervise("the settler", settling);
-        self.front.open(Gateway::new(gateway::Inner {
+        self.front.open(gateway::Inner {
             till: till.clone(),
             settler: settler_handle,
             submissions: Submissions::open(&till, onchain.clone())?,
@@ -273,14 +277,13 @@ impl Opened {
             funding,
             evidence: onchain,
             offers: Offers::new(seller, self.secrets),
-            upstream: self.front.upstream().clone(),
-            metrics: Arc::clone(self.front.metrics()),
+            watch: self.metrics,
             looks: Semaphore::new(gateway::LOOKS_MAX),
             waits: Semaphore::new(gateway::WAITS_MAX),
             streams: Streams::default(),
             bodies: Bodies::new(self.front.body_bytes_max()),
             keyed_bodies: Bodies::new(self.front.body_bytes_max()),
-        }));
+        });
         // Announced only when it sells: without a view of the chain every voucher is refused.
         if tokio::time::timeout(FIRST_VIEW, view.wait_for(Option::is_some))
             .await

@@ -2,11 +2,11 @@
 
 use super::setup;
 use crate::config::{Config, ConfigErrors};
-use crate::gateway::front::Front;
 use crate::tls::Tls;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use weir_core::Cumulative;
+use weir_till::gateway::front::Front;
 
 /// What is replaced when the configuration is read again.
 pub struct Reloads {

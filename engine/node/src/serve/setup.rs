@@ -2,14 +2,10 @@
 
 use super::ServeFault;
 use crate::config::{self, Config};
-use crate::gateway::answer::PAYMENT_RECEIPT;
-use crate::gateway::discovery::{Document, Service};
-use crate::gateway::front::{self, Menu};
-use crate::gateway::offer::{CHALLENGE_SECONDS, Way};
-use crate::gateway::proxy::Upstream;
-use crate::gateway::route::{Meter, Price, Route, Routes};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::proxy::Upstream;
+use axum::Router;
 use axum::http::{HeaderName, Method, header};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +15,12 @@ use weir_core::planner::Policy;
 use weir_protocol::rails::{Rail, session_rail};
 use weir_protocol::{ChallengeSecret, Secrets};
 use weir_till::funding::FundingConfig;
+use weir_till::gateway::answer::PAYMENT_RECEIPT;
+use weir_till::gateway::behind::Behind;
+use weir_till::gateway::discovery::{Document, Service};
+use weir_till::gateway::front::{self, Front, Menu};
+use weir_till::gateway::offer::{CHALLENGE_SECONDS, Way};
+use weir_till::gateway::route::{Meter, Price, Route, Routes};
 use weir_till::{ChargeOn, SettlerConfig};
 
 const WEI_PER_GWEI: u128 = 1_000_000_000;
@@ -27,22 +29,25 @@ const WEI_PER_GWEI: u128 = 1_000_000_000;
 ///
 /// # Errors
 /// The HTTP client cannot be set up.
-pub(super) fn front(config: &Config) -> Result<front::Parts, ServeFault> {
+pub(super) fn front(config: &Config, metrics: Arc<Metrics>) -> Result<front::Parts, ServeFault> {
     let server = &config.server;
-    let metrics = Arc::new(Metrics::default());
-    let upstream = Upstream::new(
-        server.upstream.as_str(),
-        Duration::from_secs(server.upstream_timeout_seconds),
-        Arc::clone(&metrics),
-    )
-    .map_err(|error| ServeFault::System(format!("the HTTP client cannot be set up: {error}")))?;
+    let upstream = Upstream::new(server.upstream.as_str())
+        .map_err(|error| ServeFault::System(format!("the HTTP client cannot be set up: {error}")))?;
+    let timeout = Duration::from_secs(server.upstream_timeout_seconds);
     Ok(front::Parts {
         menu: menu(&config.chain, config),
-        upstream,
+        behind: Behind::new(upstream, timeout, metrics),
         body_bytes_max: usize::try_from(server.body_bytes_max).unwrap_or(usize::MAX),
-        cors: config.cors.as_ref().map(cors),
-        metrics,
     })
+}
+
+/// What payers reach.
+pub(super) fn router(config: &Config, front: &Front) -> Router {
+    let router = front.clone().router();
+    match &config.cors {
+        Some(allowed) => router.layer(cors(allowed)),
+        None => router,
+    }
 }
 
 /// Bounds each payer's connections, where it can be told by its address: not behind a proxy, nor on this machine alone,

@@ -196,10 +196,10 @@ fn print_body(body: &[u8], more: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::{pay, stream};
     use clap::Parser;
     use weir_client::Allowed;
     use weir_core::Amount;
+    use weir_till::gateway::{pay, stream};
 
     const ADDRESS: &str = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
 

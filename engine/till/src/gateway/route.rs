@@ -1,9 +1,9 @@
 //! Which requests cost what: the first route whose path and method fit.
 
+use crate::ChargeOn;
 use axum::http::Method;
 use weir_core::{Amount, Cumulative};
 use weir_protocol::Intent;
-use weir_till::ChargeOn;
 
 /// The price of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,10 +3,12 @@
 
 use crate::gateway::Gateway;
 use crate::gateway::answer::{Denied, uncharged};
+use crate::gateway::behind::{Delivering, Ends, RequestBody, is_success};
 use crate::gateway::pay::{Visit, facts};
-use crate::gateway::proxy::{Delivering, Ends, RequestBody, is_success};
 use crate::gateway::route::{Meter, Route};
 use crate::gateway::stream::is_events;
+use crate::repeats::KEPT_BYTES_MAX;
+use crate::{Answer, ChargeOn, Debt, Hold, KeptAnswer, Keyed};
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -17,8 +19,6 @@ use std::time::Duration;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::Problem;
 use weir_store::Durable;
-use weir_till::repeats::KEPT_BYTES_MAX;
-use weir_till::{Answer, ChargeOn, Debt, Hold, KeptAnswer, Keyed};
 
 /// By which a client says that a request is the same as one before.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -167,7 +167,7 @@ impl Gateway {
         let facts = facts(&answer.get().channel);
         // Read whole before it was paid for, if there is one.
         let body = RequestBody::default();
-        let sent = self.inner.upstream.send(visit.request, &facts, &body).await;
+        let sent = self.behind.send(visit.request, &facts, &body).await;
         let response = sent.map_err(|fault| still_owed(fault.status().as_u16(), fault))?;
         let charge_on = visit.order.charge_on;
         // It stays owed.

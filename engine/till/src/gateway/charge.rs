@@ -4,12 +4,15 @@
 //! then the service is asked. Nothing of an answer leaves before it is written down as delivered. What fails before that
 //! is owed still, and so is what nobody was there to take: the same credential gets it (docs/adr/0015).
 
+use crate::books::UsedCredential;
 use crate::gateway::Gateway;
 use crate::gateway::answer::{Denied, stamp, uncharged, upstream_response};
+use crate::gateway::behind::{Delivering, Ends, RequestBody, UpstreamFault, is_success};
 use crate::gateway::offer::CHALLENGE_SECONDS;
-use crate::gateway::proxy::{Delivering, Ends, RequestBody, UpstreamFault, is_success};
 use crate::gateway::route::Route;
 use crate::gateway::submit;
+use crate::submissions::{Submission, SubmitNo};
+use crate::{ChargeNo, ChargeOn, Claim, Handover, Turn};
 use alloy_primitives::{Address, B256};
 use axum::body::Body;
 use axum::extract::Request;
@@ -26,9 +29,6 @@ use weir_protocol::problem::{Problem, ProblemType};
 use weir_protocol::rails::{Evidence, Seen};
 use weir_protocol::{Credential, Delivery, VerifiedChallenge, delivery};
 use weir_store::Durable;
-use weir_till::books::UsedCredential;
-use weir_till::submissions::{Submission, SubmitNo};
-use weir_till::{ChargeNo, ChargeOn, Claim, Handover, Turn};
 
 /// What one payment is for, once its challenge is known to be ours.
 pub(super) struct Bill<'a> {
@@ -242,10 +242,10 @@ impl Gateway {
         let sent = RequestBody::default();
         let (response, handover) = if charge_on == ChargeOn::Always {
             let handover = turn.deliver().await.map_err(denied)?;
-            let answer = self.inner.upstream.send(request, &facts, &sent).await;
+            let answer = self.behind.send(request, &facts, &sent).await;
             (answer.unwrap_or_else(|fault| upstream_response(&fault)), handover)
         } else {
-            let answer = self.inner.upstream.send(request, &facts, &sent).await;
+            let answer = self.behind.send(request, &facts, &sent).await;
             let response = answer.map_err(|fault| owed(&fault))?;
             if charge_on == ChargeOn::Success && !is_success(response.status()) {
                 tracing::debug!(route = bill.route.path, status = %response.status(), "the answer is owed");
@@ -253,8 +253,8 @@ impl Gateway {
             }
             (response, turn.deliver().await.map_err(denied)?)
         };
-        self.inner.metrics.sold();
-        self.inner.metrics.paid(bill.began.elapsed());
+        self.inner.watch.sold();
+        self.inner.watch.paid(bill.began.elapsed());
         Ok(answer_with(response, sent, (handover, charge_on), &receipt))
     }
 }

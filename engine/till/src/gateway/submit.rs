@@ -4,16 +4,16 @@
 //! first voucher is proven against its terms, before it is written down and broadcast. From then on the credential is
 //! as if the payer had broadcast it.
 
+use crate::No;
+use crate::books::UsedCredential;
 use crate::gateway::Gateway;
 use crate::gateway::answer::Denied;
+use crate::submissions::{Submission, SubmitNo};
 use alloy_primitives::Address;
 use weir_core::{ChannelId, Cumulative, Refusal};
 use weir_protocol::SessionRequest;
 use weir_protocol::problem::{Problem, ProblemType};
 use weir_protocol::rails::{Action, JudgeRefusal, Judged, Rail, RawTransaction};
-use weir_till::No;
-use weir_till::books::UsedCredential;
-use weir_till::submissions::{Submission, SubmitNo};
 
 impl Gateway {
     /// Broadcasts an action's transaction, if it is for us to broadcast, and says what is left to judge.

@@ -4,10 +4,13 @@
 //! goes with it is proven, before it is written down and sent. From then on the credential is as if the deposit had been
 //! there when it came. The channel is looked for by its id: whoever sent the open, it is as good.
 
+use crate::books::UsedCredential;
+use crate::funding::{FundNo, PullOrder};
 use crate::gateway::Gateway;
 use crate::gateway::answer::Denied;
 use crate::gateway::pay::{DEPOSIT_WAIT, MINED_WAIT, unread};
 use crate::gateway::submit::unknown;
+use crate::{Funding, No};
 use alloy_primitives::B256;
 use std::time::Duration;
 use weir_core::{Amount, ChannelId, Claimed, Cumulative, Refusal, Voucher};
@@ -16,9 +19,6 @@ use weir_protocol::problem::{Problem, ProblemType};
 use weir_protocol::rails::evm_session::TYPE_HASH;
 use weir_protocol::rails::signed::{TYPE_AUTHORIZATION, TYPE_PERMIT2};
 use weir_protocol::rails::{Action, Judged, Rail, Seen, SignedPull};
-use weir_till::books::UsedCredential;
-use weir_till::funding::{FundNo, PullOrder};
-use weir_till::{Funding, No};
 
 /// How often a request that waits for a block looks whether the daemon ends.
 const ENDS_POLL: Duration = Duration::from_millis(250);

@@ -1,6 +1,7 @@
 //! Routes with `bind_body`: a challenge is made for one request body and buys the answer to no other
 //! (draft-httpauth-payment-00, Request Body Digest Binding).
 
+use crate::No;
 use crate::gateway::answer::Denied;
 use axum::body::Body;
 use axum::extract::Request;
@@ -10,7 +11,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use weir_protocol::Challenge;
 use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::{Problem, ProblemType};
-use weir_till::No;
 
 /// Bodies that are read whole, all together, in KiB: who has paid nothing yet must not fill the memory.
 const HELD_KIB_MAX: u32 = 256 * 1024;

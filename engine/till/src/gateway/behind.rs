@@ -1,15 +1,18 @@
-//! Hands a request to the upstream and its answer back, both as streams.
+//! What stands behind the gateway and answers what may be answered: a service elsewhere, or one in this very program.
+//! The gateway is the same for all of them.
 
-use crate::metrics::Metrics;
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header};
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use crate::Delivery;
+use crate::gateway::watch::Watch;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt};
+use http_body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use weir_till::Delivery;
 
 /// Headers that end at each hop (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -67,108 +70,71 @@ impl UpstreamFault {
     }
 }
 
-/// The upstream behind the gateway.
-#[derive(Clone)]
-pub struct Upstream {
-    client: reqwest::Client,
-    base: String,
-    base_path: String,
-    timeout: Duration,
-    metrics: Arc<Metrics>,
+/// A service that the gateway hands requests to.
+pub trait Serves: Send + Sync + 'static {
+    /// Answers a request. Its headers say who paid, where somebody did; the answer's body may still be on its way when
+    /// this returns.
+    fn serve(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, UpstreamFault>>;
 }
 
-impl Upstream {
-    /// An upstream at `base` (no trailing slash), which must begin its answers within `timeout`.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be set up.
-    pub fn new(base: &str, timeout: Duration, metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        let base = base.trim_end_matches('/').to_owned();
-        let base_path =
-            reqwest::Url::parse(&base).map_or_else(|_| String::new(), |url| url.path().to_owned());
-        let base_path = base_path.trim_end_matches('/').to_owned();
-        Ok(Self {
-            client,
-            base,
-            base_path,
+/// A service with what it may take, and who counts its failures. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Behind {
+    service: Arc<dyn Serves>,
+    timeout: Duration,
+    watch: Arc<dyn Watch>,
+}
+
+impl Behind {
+    /// This service, which must begin its answers within `timeout`.
+    pub fn new(service: impl Serves, timeout: Duration, watch: Arc<dyn Watch>) -> Self {
+        Self {
+            service: Arc::new(service),
             timeout,
-            metrics,
-        })
+            watch,
+        }
     }
 
-    /// Sends a request on; the answer's body is still on its way when this returns.
+    /// Hands a request on; the answer's body is still on its way when this returns.
     ///
     /// # Errors
     /// [`UpstreamFault`], which is counted.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         request: Request<Body>,
         facts: &[(HeaderName, String)],
         sent: &RequestBody,
     ) -> Result<Response<Body>, UpstreamFault> {
-        let answer = self.ask(request, facts, sent).await;
-        answer.inspect_err(|fault| self.metrics.upstream_failed(fault.kind()))
-    }
-
-    async fn ask(
-        &self,
-        request: Request<Body>,
-        facts: &[(HeaderName, String)],
-        sent: &RequestBody,
-    ) -> Result<Response<Body>, UpstreamFault> {
-        let (parts, body) = request.into_parts();
-        let url = self.url(&parts.uri)?;
-        let mut headers = parts.headers;
-        strip(&mut headers);
-        headers.remove(header::HOST);
-        // Payment credentials are for us alone; other schemes are the upstream's affair.
-        let passed: Vec<_> = headers
-            .get_all(header::AUTHORIZATION)
-            .iter()
-            .filter(|value| !is_payment(value.as_bytes()))
-            .cloned()
-            .collect();
-        headers.remove(header::AUTHORIZATION);
-        for value in passed {
-            headers.append(header::AUTHORIZATION, value);
-        }
+        let (mut parts, body) = request.into_parts();
+        let headers = &mut parts.headers;
+        strip(headers);
+        drop_credentials(headers);
+        // After all that a payer wrote is gone, or it could have these taken away.
         for (name, value) in facts {
             if let Ok(value) = value.parse() {
                 headers.insert(name.clone(), value);
             }
         }
-        let sent = self
-            .client
-            .request(parts.method, url)
-            .headers(headers)
-            .body(sent.watch(body))
-            .send();
-        let answer = tokio::time::timeout(self.timeout, sent)
-            .await
-            .map_err(|_| UpstreamFault::TimedOut(self.timeout))?
-            .map_err(|error| {
-                tracing::warn!(error = %error.without_url(), "the upstream could not be reached");
-                UpstreamFault::Unreachable
-            })?;
-        let status = answer.status();
-        let mut headers = answer.headers().clone();
-        strip(&mut headers);
-        let mut response = Response::new(Body::from_stream(answer.bytes_stream()));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
+        let request = Request::from_parts(parts, sent.watch(body));
+        let answer = tokio::time::timeout(self.timeout, self.service.serve(request)).await;
+        let answer = answer.unwrap_or(Err(UpstreamFault::TimedOut(self.timeout)));
+        let mut response = answer.inspect_err(|fault| self.watch.upstream_failed(fault.kind()))?;
+        strip(response.headers_mut());
         Ok(response)
     }
+}
 
-    /// The upstream's URL of a request. Nothing about the path may change on the way: a route was chosen by it.
-    fn url(&self, uri: &Uri) -> Result<reqwest::Url, UpstreamFault> {
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let url = reqwest::Url::parse(&format!("{}{path}", self.base)).map_err(|_| UpstreamFault::Path)?;
-        let kept = url.path().strip_prefix(&self.base_path) == Some(uri.path());
-        if kept { Ok(url) } else { Err(UpstreamFault::Path) }
+/// Payment credentials are for us alone; other schemes are the service's affair.
+fn drop_credentials(headers: &mut HeaderMap) {
+    let passed: Vec<_> = headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .filter(|value| !is_payment(value.as_bytes()))
+        .cloned()
+        .collect();
+    headers.remove(header::AUTHORIZATION);
+    for value in passed {
+        headers.append(header::AUTHORIZATION, value);
     }
 }
 
@@ -233,16 +199,45 @@ pub struct Delivering<S, E> {
 pub struct RequestBody(Arc<AtomicBool>);
 
 impl RequestBody {
-    fn watch(&self, body: Body) -> reqwest::Body {
-        let broke = Arc::clone(&self.0);
-        reqwest::Body::wrap_stream(
-            body.into_data_stream()
-                .inspect_err(move |_| broke.store(true, Ordering::Release)),
-        )
+    fn watch(&self, body: Body) -> Body {
+        Body::new(Watched {
+            body,
+            broke: self.clone(),
+        })
     }
 
     fn broke(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A request's body that notes when it breaks off.
+struct Watched {
+    body: Body,
+    broke: RequestBody,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(polled, Poll::Ready(Some(Err(_)))) {
+            self.broke.0.store(true, Ordering::Release);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

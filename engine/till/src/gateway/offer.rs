@@ -1,5 +1,7 @@
 //! What a route asks for: its challenges.
 
+use crate::Funding;
+use crate::charge_rows::CHALLENGE_SECONDS_MAX;
 use crate::gateway::fund::offer_pulls;
 use crate::gateway::route::{Price, Route};
 use alloy_primitives::Address;
@@ -12,8 +14,6 @@ use weir_protocol::rails::Rail;
 use weir_protocol::request::MethodDetails;
 use weir_protocol::secrets::{ChallengeRefusal, Unbound};
 use weir_protocol::{Challenge, Intent, Opaque, Secrets, SessionRequest, VerifiedChallenge};
-use weir_till::Funding;
-use weir_till::charge_rows::CHALLENGE_SECONDS_MAX;
 
 /// How long a challenge may be answered, in seconds: five minutes is usual among clients.
 pub const CHALLENGE_SECONDS: u64 = 300;

@@ -5,6 +5,7 @@
 use crate::gateway::Gateway;
 use crate::gateway::answer::Paper;
 use crate::gateway::streams::{MustEnd, Running, Stage};
+use crate::{Answer, No, Sale};
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use core::convert::Infallible;
@@ -17,7 +18,6 @@ use weir_core::{Amount, ChannelId, Cumulative, Refusal};
 use weir_protocol::splitter::{SseEvent, SseSplitter};
 use weir_protocol::sse::{NeedVoucher, receipt_event};
 use weir_store::Durable;
-use weir_till::{Answer, No, Sale};
 
 /// How long a stream waits for a voucher before it ends.
 pub const VOUCHER_WAIT: Duration = Duration::from_secs(60);
@@ -240,14 +240,14 @@ impl Metered {
         if let Some(sale) = self.first.take() {
             let (answer, delivery) = sale.commit().await.map_err(Over::Refused)?;
             delivery.finish();
-            self.gateway.metrics().sold();
+            self.gateway.watch().sold();
             return Ok(answer);
         }
         let till = self.gateway.till().clone();
         loop {
             match till.charge(self.channel, self.price).await {
                 Ok(answer) => {
-                    self.gateway.metrics().unit_sold();
+                    self.gateway.watch().unit_sold();
                     return Ok(answer);
                 }
                 Err(No::Refused(Refusal::InsufficientBalance { required, accepted })) => {

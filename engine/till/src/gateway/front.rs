@@ -1,14 +1,14 @@
 //! What stands in front from the first moment on: finds the route of a request, serves what is free, and hands the rest
 //! to the gateway. Until the chain has been reached there is none, and paid routes say when to come back.
 
+use crate::No;
 use crate::gateway::answer::Denied;
+use crate::gateway::behind::{Behind, RequestBody};
 use crate::gateway::charge::Answering;
 use crate::gateway::discovery::{self, Document};
-use crate::gateway::proxy::{RequestBody, Upstream};
 use crate::gateway::route::Routes;
 use crate::gateway::streams::Stage;
-use crate::gateway::{Gateway, has_body};
-use crate::metrics::Metrics;
+use crate::gateway::{self, Gateway, has_body};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
@@ -19,11 +19,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
-use tower_http::cors::CorsLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use weir_protocol::problem::Problem;
 use weir_protocol::{Credential, Opaque};
-use weir_till::No;
 
 /// How often [`Front::drain`] looks whether requests are under way.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -35,13 +33,9 @@ pub struct Parts {
     /// What is sold and what is free.
     pub menu: Menu,
     /// The service behind.
-    pub upstream: Upstream,
+    pub behind: Behind,
     /// The longest request body, in bytes.
     pub body_bytes_max: usize,
-    /// Web pages that may call from a browser.
-    pub cors: Option<CorsLayer>,
-    /// Counts and measures.
-    pub metrics: Arc<Metrics>,
 }
 
 /// What there is, and what is told of it.
@@ -57,16 +51,15 @@ pub struct Menu {
 #[derive(Clone)]
 pub struct Front {
     inner: Arc<Inner>,
+    behind: Behind,
 }
 
 struct Inner {
     /// Replaced whole when the configuration is read again.
     menu: RwLock<Arc<Menu>>,
-    upstream: Upstream,
     body_bytes_max: usize,
-    cors: Option<CorsLayer>,
-    gateway: OnceLock<Gateway>,
-    metrics: Arc<Metrics>,
+    /// What the gateway is made of, once there can be one.
+    opened: OnceLock<Arc<gateway::Inner>>,
     waits_for: RwLock<String>,
     /// Each request under way holds a clone, until its answer is out.
     under_way: Arc<()>,
@@ -83,20 +76,18 @@ impl Front {
         Self {
             inner: Arc::new(Inner {
                 menu: RwLock::new(Arc::new(parts.menu)),
-                upstream: parts.upstream,
                 body_bytes_max: parts.body_bytes_max,
-                cors: parts.cors,
-                metrics: parts.metrics,
-                gateway: OnceLock::new(),
+                opened: OnceLock::new(),
                 waits_for: RwLock::new("it has not been asked yet".to_owned()),
                 under_way: Arc::new(()),
             }),
+            behind: parts.behind,
         }
     }
 
-    /// Begins to sell. A second gateway changes nothing.
-    pub fn open(&self, gateway: Gateway) {
-        let _ = self.inner.gateway.set(gateway);
+    /// Begins to sell, with a gateway of these parts. A second one changes nothing.
+    pub fn open(&self, gateway: gateway::Inner) {
+        let _ = self.inner.opened.set(Arc::new(gateway));
     }
 
     /// Notes for the operator what the daemon waits for.
@@ -112,30 +103,17 @@ impl Front {
     ///
     /// # Errors
     /// Why there is none yet.
-    pub fn gateway(&self) -> Result<&Gateway, Waits> {
-        self.inner.gateway.get().ok_or_else(|| {
-            let why = self
-                .inner
-                .waits_for
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            Waits(why.clone())
-        })
-    }
-
-    /// Counts and measures.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.inner.metrics
+    pub fn gateway(&self) -> Result<Gateway, Waits> {
+        let Some(opened) = self.inner.opened.get() else {
+            let why = self.inner.waits_for.read();
+            return Err(Waits(why.unwrap_or_else(PoisonError::into_inner).clone()));
+        };
+        Ok(Gateway::new(Arc::clone(opened), self.behind.clone()))
     }
 
     /// The longest request body, in bytes.
     pub fn body_bytes_max(&self) -> usize {
         self.inner.body_bytes_max
-    }
-
-    /// The service behind.
-    pub fn upstream(&self) -> &Upstream {
-        &self.inner.upstream
     }
 
     /// Takes other prices. Challenges that are out keep theirs.
@@ -146,18 +124,13 @@ impl Front {
     /// The HTTP service.
     pub fn router(self) -> Router {
         let limit = RequestBodyLimitLayer::new(self.inner.body_bytes_max);
-        let cors = self.inner.cors.clone();
-        let router = Router::new().fallback(serve).layer(limit).with_state(self);
-        match cors {
-            Some(cors) => router.layer(cors),
-            None => router,
-        }
+        Router::new().fallback(serve).layer(limit).with_state(self)
     }
 
     /// Takes no new purchases, waits until what is under way has ended, and has streams end in time for their last
     /// receipts. Tells whether everything ended within so long.
     pub async fn drain(&self, within: Duration) -> bool {
-        let Some(gateway) = self.inner.gateway.get() else {
+        let Ok(gateway) = self.gateway() else {
             return true;
         };
         let deadline = Instant::now() + within;
@@ -184,7 +157,7 @@ impl Front {
 
     async fn pass_through(&self, request: Request) -> Response<Body> {
         let sent = RequestBody::default();
-        match self.inner.upstream.send(request, &[], &sent).await {
+        match self.behind.send(request, &[], &sent).await {
             Ok(response) => response,
             Err(fault) => Denied::from(&fault).into_response(),
         }
@@ -245,7 +218,7 @@ async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
         }
         (Some(price), Ok(gateway)) => {
             // Half of a purchase must not be lost because the payer hung up: the work goes on in a task of its own.
-            let (gateway, route, price) = (gateway.clone(), route.clone(), price.clone());
+            let (route, price) = (route.clone(), price.clone());
             let under_way = Arc::clone(&under_way);
             let task = tokio::spawn(async move {
                 let answer = Untaken(Some(gateway.sell(request, &route, &price).await));

@@ -1,6 +1,7 @@
 //! How the gateway says no, and how it writes a receipt.
 
-use crate::gateway::proxy::UpstreamFault;
+use crate::gateway::behind::UpstreamFault;
+use crate::{Answer, No};
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use weir_core::{Channel, UnixSeconds};
@@ -9,7 +10,6 @@ use weir_protocol::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
 use weir_protocol::rails::RailRules;
 use weir_protocol::receipt::ReceiptError;
 use weir_store::Durable;
-use weir_till::{Answer, No};
 
 /// The header that carries a receipt.
 pub const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");

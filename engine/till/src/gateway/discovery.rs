@@ -159,9 +159,9 @@ fn template(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ChargeOn;
     use crate::gateway::route::Meter;
     use weir_core::Amount;
-    use weir_till::ChargeOn;
 
     fn route(path: &str, methods: &[Method], price: Option<u128>) -> Route {
         let price = price.map(|units| Price {

@@ -3,28 +3,29 @@
 //! One direction (ARCHITECTURE.md, The way of a voucher): route → credential → challenge → rail → till → upstream → receipt.
 
 pub mod answer;
+pub mod behind;
 pub mod bound;
 mod charge;
 pub mod discovery;
 pub mod front;
 pub mod fund;
-pub mod latency;
 pub mod offer;
 pub mod pay;
-pub mod proxy;
 pub mod repeat;
 pub mod route;
 pub mod stream;
 pub mod streams;
 pub mod submit;
+pub mod watch;
 
 use crate::gateway::answer::{Denied, PAYMENT_RECEIPT};
+use crate::gateway::behind::Behind;
 use crate::gateway::bound::Bodies;
 use crate::gateway::offer::{Asked, Offers, Wants, Way};
-use crate::gateway::proxy::Upstream;
 use crate::gateway::route::{Price, Route};
 use crate::gateway::streams::Streams;
-use crate::metrics::Metrics;
+use crate::gateway::watch::Watch;
+use crate::{Charges, Evidence, Funding, No, SettlerHandle, Submissions, Till};
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Response, header};
@@ -36,12 +37,12 @@ use weir_protocol::digest::ContentDigest;
 use weir_protocol::problem::{Problem, ProblemType};
 use weir_protocol::{Credential, Intent};
 use weir_store::{Health, StoreFault};
-use weir_till::{Charges, Evidence, Funding, No, SettlerHandle, Submissions, Till};
 
 /// Everything a sale needs. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Gateway {
     inner: Arc<Inner>,
+    behind: Behind,
 }
 
 /// The parts of a gateway.
@@ -60,10 +61,8 @@ pub struct Inner {
     pub funding: Option<Funding>,
     /// Challenges.
     pub offers: Offers,
-    /// The service behind.
-    pub upstream: Upstream,
-    /// Counts and measures.
-    pub metrics: Arc<Metrics>,
+    /// Counts what happens.
+    pub watch: Arc<dyn Watch>,
     /// Turns at looking a transaction up.
     pub looks: Semaphore,
     /// Places to wait for a transaction that is not mined yet.
@@ -88,11 +87,9 @@ const PAYMENT_SESSION: HeaderName = HeaderName::from_static("payment-session");
 const ACCEPT_PAYMENT: HeaderName = HeaderName::from_static("accept-payment");
 
 impl Gateway {
-    /// A gateway of these parts.
-    pub fn new(inner: Inner) -> Self {
-        Self {
-            inner: Arc::new(inner),
-        }
+    /// A gateway of these parts, before this service.
+    pub const fn new(inner: Arc<Inner>, behind: Behind) -> Self {
+        Self { inner, behind }
     }
 
     /// The till.
@@ -115,9 +112,9 @@ impl Gateway {
         &self.inner.streams
     }
 
-    /// Counts and measures.
-    pub fn metrics(&self) -> &Metrics {
-        &self.inner.metrics
+    /// Counts what happens.
+    pub fn watch(&self) -> &dyn Watch {
+        &*self.inner.watch
     }
 
     /// Whether something can be sold now.
@@ -168,7 +165,7 @@ impl Gateway {
         let challenge = |way| self.inner.offers.challenge(way, sold, &asking.wants, now);
         match ways.map(challenge).collect::<Result<Vec<_>, _>>() {
             Ok(challenges) => {
-                self.inner.metrics.challenged();
+                self.inner.watch.challenged();
                 denied.beside(challenges)
             }
             Err(fault) => {
@@ -235,7 +232,7 @@ impl Gateway {
             }
             Err(error) => {
                 let problem = Problem::from(&error);
-                self.inner.metrics.refused(&problem);
+                self.inner.watch.refused(&problem);
                 return self.deny(problem.into(), (route, price), &asking);
             }
         };
@@ -264,7 +261,7 @@ impl Gateway {
                 response
             }
             Err(denied) => {
-                self.inner.metrics.refused(&denied.problem);
+                self.inner.watch.refused(&denied.problem);
                 self.deny(denied, (route, price), &asking)
             }
         }

@@ -1,14 +1,16 @@
 //! From a credential to content, a receipt, or a typed no.
 
+use crate::books::UsedCredential;
 use crate::gateway::answer::{Denied, Paper, managed, uncharged, upstream_response};
+use crate::gateway::behind::{Delivering, RequestBody, is_success};
 use crate::gateway::bound::must_be_bound;
 use crate::gateway::charge::Bill;
 use crate::gateway::offer::Asked;
-use crate::gateway::proxy::{Delivering, RequestBody, is_success};
 use crate::gateway::repeat;
 use crate::gateway::route::{Meter, Route};
 use crate::gateway::stream::{Metered, is_events};
 use crate::gateway::{Gateway, has_body, has_body_or_query};
+use crate::{Adoption, Answer, ChargeOn, No, Order, Paid, Sale, Settled, Sight};
 use alloy_primitives::B256;
 use axum::body::Body;
 use axum::extract::Request;
@@ -24,8 +26,6 @@ use weir_protocol::problem::Problem;
 use weir_protocol::rails::{Action, CloseClaim, Evidence, Judged, LowerCumulative, Rail, Seen};
 use weir_protocol::{Credential, Delivery as Delivers, SessionRequest, delivery};
 use weir_store::Durable;
-use weir_till::books::UsedCredential;
-use weir_till::{Adoption, Answer, ChargeOn, No, Order, Paid, Sale, Settled, Sight};
 
 /// How long a close waits for its transaction before the client is told to come back.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(30);
@@ -230,7 +230,7 @@ impl Gateway {
         self.must_fit(&visit.offer, voucher.channel())?;
         let paid = self.inner.till.pay(voucher, visit.order).await?;
         if !matches!(paid, Paid::Kept(..) | Paid::Owed(..)) {
-            self.inner.metrics.voucher_accepted();
+            self.inner.watch.voucher_accepted();
         }
         match paid {
             Paid::Sale(sale, opening) => self.deliver(visit, (sale, opening)).await,
@@ -269,8 +269,8 @@ impl Gateway {
         let sent = RequestBody::default();
         if charge_on == ChargeOn::Always {
             let (answer, delivery) = sale.commit().await?;
-            self.inner.metrics.sold();
-            let response = match self.inner.upstream.send(request, &facts, &sent).await {
+            self.inner.watch.sold();
+            let response = match self.behind.send(request, &facts, &sent).await {
                 Ok(response) => response
                     .map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent))),
                 Err(fault) => {
@@ -280,10 +280,10 @@ impl Gateway {
             };
             let mut response = repeat::note(hold, response, charge_on).await?;
             paper.stamp(&mut response, &answer);
-            self.inner.metrics.paid(began.elapsed());
+            self.inner.watch.paid(began.elapsed());
             return Ok(response);
         }
-        let response = match self.inner.upstream.send(request, &facts, &sent).await {
+        let response = match self.behind.send(request, &facts, &sent).await {
             Ok(response) => response,
             Err(fault) => {
                 sale.release().await?;
@@ -300,16 +300,16 @@ impl Gateway {
             .as_ref()
             .is_some_and(|price| price.meter == Meter::Event);
         if by_the_event && is_success(response.status()) && is_events(response.headers()) {
-            self.inner.metrics.paid(began.elapsed());
+            self.inner.watch.paid(began.elapsed());
             return Ok(Metered::sell(self.clone(), response, paper, (sale, opening)));
         }
         let (answer, delivery) = sale.commit().await?;
-        self.inner.metrics.sold();
+        self.inner.watch.sold();
         let response =
             response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent)));
         let mut response = repeat::note(hold, response, charge_on).await?;
         paper.stamp(&mut response, &answer);
-        self.inner.metrics.paid(began.elapsed());
+        self.inner.watch.paid(began.elapsed());
         Ok(response)
     }
 
