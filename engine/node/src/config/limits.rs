@@ -4,6 +4,7 @@ use crate::http::CONNECTIONS_MAX;
 use core::ops::RangeInclusive;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use weir_till::funding::GAS_MAX;
+use weir_till::gateway::offer::CHALLENGE_SECONDS;
 
 /// Where payers connect.
 pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8402));
@@ -22,6 +23,8 @@ pub const EVENT_UNIT: &str = "event";
 /// The version of the service's API, when `[discovery]` does not say.
 pub const API_VERSION: &str = "1.0.0";
 
+/// How long a challenge to pay by charge may be answered.
+pub const CHARGE_CHALLENGE_SECONDS: u64 = CHALLENGE_SECONDS;
 /// Vouchers that one channel may send per second.
 pub const VOUCHERS_PER_SECOND: u32 = 10;
 /// Connections of one peer to the payers' listener. Generous: whole offices share an address, and HTTP/2 needs one
@@ -51,6 +54,8 @@ pub const FUNDING_FEE_MAX_GWEI: u64 = 100;
 /// The most gas for all pulls of an hour: about eighty of them.
 pub const FUNDING_GAS_PER_HOUR_MAX: u64 = 20_000_000;
 
+/// A payment that is signed and sent at once takes some seconds; and no challenge outlives the change of the secret.
+pub(super) const CHARGE_CHALLENGE_SECONDS_RANGE: RangeInclusive<u64> = 10..=CHALLENGE_SECONDS;
 pub(super) const FUNDING_FEE_GWEI_RANGE: RangeInclusive<u64> = 1..=1_000_000;
 pub(super) const FUNDING_GAS_PER_HOUR_RANGE: RangeInclusive<u64> = GAS_MAX..=1_000_000_000_000;
 pub(super) const VOUCHERS_PER_SECOND_RANGE: RangeInclusive<u64> = 1..=1_000_000;

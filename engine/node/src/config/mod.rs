@@ -235,6 +235,8 @@ pub struct Paid {
     pub min_voucher_delta: Amount,
     /// Whether a challenge is bound to the body of the request that it answers.
     pub bind_body: bool,
+    /// How long a challenge to pay by charge may be answered.
+    pub charge_challenge_seconds: u64,
     /// The deposit suggested to payers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggested_deposit: Option<Cumulative>,

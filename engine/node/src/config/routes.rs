@@ -9,14 +9,18 @@ use weir_protocol::charge::ChargeRules;
 /// Keys that mean something only where a session may pay.
 const SESSION_KEYS: [&str; 2] = ["min_voucher_delta", "suggested_deposit"];
 
+/// The key that means something only where a charge may pay.
+const CHARGE_KEY: &str = "charge_challenge_seconds";
+
 /// Keys that mean something only where something is paid.
-const PAID_KEYS: [&str; 9] = [
+const PAID_KEYS: [&str; 10] = [
     "accept",
     "price",
     "bind_body",
     "meter",
     "unit",
     "charge_on",
+    CHARGE_KEY,
     "min_voucher_delta",
     "suggested_deposit",
     "description",
@@ -109,6 +113,11 @@ fn price(section: &mut Section<'_, '_>, charge: Option<&'static ChargeRules>) ->
         meter,
         min_voucher_delta: section.parsed("min_voucher_delta").unwrap_or(Amount::ZERO),
         bind_body: section.or("bind_body", false),
+        charge_challenge_seconds: section.number(
+            CHARGE_KEY,
+            limits::CHARGE_CHALLENGE_SECONDS,
+            limits::CHARGE_CHALLENGE_SECONDS_RANGE,
+        ),
         suggested_deposit: section.parsed("suggested_deposit"),
         description: section.optional("description"),
     };
@@ -207,6 +216,9 @@ fn must_fit_its_ways(section: &Section<'_, '_>, paid: &Paid, charge: Option<&'st
         for key in SESSION_KEYS.into_iter().filter(|key| section.has(key)) {
             section.warn(key, "has no meaning where accept names no session");
         }
+    }
+    if !paid.accept.contains(&Intent::Charge) && section.has(CHARGE_KEY) {
+        section.warn(CHARGE_KEY, "has no meaning where accept names no charge");
     }
 }
 

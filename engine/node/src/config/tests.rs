@@ -48,6 +48,10 @@ fn the_example_states_the_defaults() {
     assert_eq!(stated.charge_on, default.charge_on);
     assert_eq!(stated.accept, default.accept);
     assert_eq!(stated.min_voucher_delta, default.min_voucher_delta);
+    assert!(EXAMPLE.contains(&format!(
+        "# charge_challenge_seconds = {}\n",
+        default.charge_challenge_seconds
+    )));
 }
 
 #[test]
@@ -154,6 +158,11 @@ fn what_is_probably_not_meant_is_a_warning() {
             "path = \"/s\"\nprice = \"1\"\naccept = [\"charge\"]\nsuggested_deposit = \"5\"",
             "route[1].suggested_deposit",
             "names no session",
+        ),
+        (
+            "path = \"/s\"\nprice = \"1\"\ncharge_challenge_seconds = 25",
+            "route[1].charge_challenge_seconds",
+            "names no charge",
         ),
         (
             "path = \"/s\"\nprice = \"1\"\nmeter = \"event\"",

@@ -40,6 +40,9 @@ const PAYEE_KEY_FILE: &str = "payee-key";
 const GAS_KEY_FILE: &str = "gas-key";
 /// The least that a voucher for a story adds on an evm chain, in base units: ten tokens.
 pub const STORY_VOUCHER_STEP: Amount = Amount::new(1_000);
+/// How long a challenge to pay by charge lives on a Tempo chain: pympp signs a payment that is valid as long, and anvil's
+/// chain takes none that is valid for more than 30 s.
+const CHARGE_CHALLENGE_SECONDS: u64 = 25;
 /// The most gas that deposits may take in an hour: what many payers need at once.
 const GAS_PER_HOUR_MAX: u64 = 1_000_000_000;
 /// How long each transaction of the set-up may take.
@@ -264,8 +267,12 @@ impl Shop {
             "[[route]]\npath = \"/v1/story\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"token\"\nmeter = \"event\"\n\
          {least_step}suggested_deposit = \"{DEPOSIT_SMALL}\"\n"
         );
+        let challenge = match self.network {
+            Network::Evm => String::new(),
+            Network::Tempo => format!("charge_challenge_seconds = {CHARGE_CHALLENGE_SECONDS}\n"),
+        };
         let once = format!(
-            "[[route]]\npath = \"/v1/once\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\naccept = [\"charge\"]\n"
+            "[[route]]\npath = \"/v1/once\"\nmethods = [\"GET\"]\nprice = \"{ANSWER_PRICE}\"\nunit = \"answer\"\naccept = [\"charge\"]\n{challenge}"
         );
         let funding = match self.network {
             Network::Evm => format!(

@@ -149,6 +149,7 @@ fn price(paid: &config::Paid) -> Price {
             config::Meter::Event => Meter::Event,
         },
         bind_body: paid.bind_body,
+        charge_challenge_seconds: paid.charge_challenge_seconds,
         description: paid.description.clone(),
     }
 }

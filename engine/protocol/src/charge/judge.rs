@@ -150,7 +150,7 @@ pub fn judge(rules: &ChargeRules, seen: &Seen, against: Judging<'_>) -> Result<A
             return Err(ChargeRefusal::TooOld);
         }
         // It must not land when it buys nothing any more.
-        Lands::Before(before) if before.is_none_or(|before| before > against.challenge.expires()) => {
+        Lands::Before(before) if before.is_none_or(|before| before > lands_before(against)) => {
             return Err(ChargeRefusal::Outlasts);
         }
         Lands::At(_) | Lands::Before(_) => {}
@@ -164,6 +164,11 @@ pub fn judge(rules: &ChargeRules, seen: &Seen, against: Judging<'_>) -> Result<A
         }
     }
     Err(nearest)
+}
+
+/// Payers that count the challenge's own second in sign one second more, which `validBefore` leaves out (pympp does).
+fn lands_before(against: Judging<'_>) -> UnixSeconds {
+    against.challenge.expires().after(1)
 }
 
 fn fits(rules: &ChargeRules, transfer: &TransferSeen, against: Judging<'_>) -> Result<(), ChargeRefusal> {

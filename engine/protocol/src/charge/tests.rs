@@ -191,11 +191,12 @@ fn threat_h8_a_memo_of_mppx_binds_to_one_challenge_of_one_server() {
 #[test]
 fn what_is_to_be_sent_ends_with_its_challenge() {
     let expires = NOW.after(300);
-    assert_eq!(
-        judged("tempo", &[transfer()], Lands::Before(Some(expires))),
-        Ok(PAYER)
-    );
-    for late in [None, Some(expires.after(1))] {
+    // As the draft has it, and as who counts the last second in has it.
+    for in_time in [expires, expires.after(1)] {
+        let judged = judged("tempo", &[transfer()], Lands::Before(Some(in_time)));
+        assert_eq!(judged, Ok(PAYER));
+    }
+    for late in [None, Some(expires.after(2))] {
         let judged = judged("tempo", &[transfer()], Lands::Before(late));
         assert_eq!(judged, Err(ChargeRefusal::Outlasts), "{late:?}");
     }

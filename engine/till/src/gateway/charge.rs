@@ -8,7 +8,7 @@ use crate::books::UsedCredential;
 use crate::gateway::Gateway;
 use crate::gateway::answer::{Denied, stamp, uncharged, upstream_response};
 use crate::gateway::behind::{Delivering, Ends, RequestBody, UpstreamFault, is_success};
-use crate::gateway::offer::CHALLENGE_SECONDS;
+use crate::gateway::offer::issued;
 use crate::gateway::route::Route;
 use crate::gateway::submit;
 use crate::submissions::{Submission, SubmitNo};
@@ -83,11 +83,10 @@ impl Ends for Answering {
 
 impl Bill<'_> {
     fn judging(&self) -> Judging<'_> {
-        let expires = self.challenge.expires();
         Judging {
             challenge: &self.challenge,
             offer: &self.offer,
-            issued: UnixSeconds(expires.0.saturating_sub(CHALLENGE_SECONDS)),
+            issued: issued(&self.challenge),
             payer: self.payer,
         }
     }

@@ -160,6 +160,7 @@ fn template(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::ChargeOn;
+    use crate::gateway::offer::CHALLENGE_SECONDS;
     use crate::gateway::route::Meter;
     use weir_core::Amount;
 
@@ -173,6 +174,7 @@ mod tests {
             charge_on: ChargeOn::Success,
             meter: Meter::Request,
             bind_body: false,
+            charge_challenge_seconds: CHALLENGE_SECONDS,
             description: Some("An answer".into()),
         });
         Route {

@@ -18,6 +18,8 @@ use weir_protocol::{Challenge, Intent, Opaque, Secrets, SessionRequest, Verified
 /// How long a challenge may be answered, in seconds: five minutes is usual among clients.
 pub const CHALLENGE_SECONDS: u64 = 300;
 const _: () = assert!(CHALLENGE_SECONDS <= CHALLENGE_SECONDS_MAX);
+/// In a challenge's opaque part: how many seconds it lives, where that is not [`CHALLENGE_SECONDS`].
+const LIFETIME_KEY: &str = "lives";
 
 /// A challenge could not be made: the configuration, not the request, is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +92,14 @@ pub enum Asked {
     Session(&'static dyn Rail, Box<SessionRequest>),
     /// One payment.
     Charge(&'static ChargeRules, ChargeRequest),
+}
+
+/// When a challenge of ours was made. It says itself how long it lives: by now its route may say something else.
+pub fn issued(challenge: &VerifiedChallenge) -> UnixSeconds {
+    let lives = challenge.opaque().more.get(LIFETIME_KEY);
+    let lives = lives.and_then(|seconds| seconds.parse().ok());
+    let lives: u64 = lives.unwrap_or(CHALLENGE_SECONDS);
+    UnixSeconds(challenge.expires().0.saturating_sub(lives))
 }
 
 /// Makes challenges and recognises them again.
@@ -166,21 +176,29 @@ impl Offers {
         let mut nonce = [0u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| OfferFault::NoRandomness)?;
         let (method, intent) = way.names();
-        let request = match way {
-            Way::Session(rail) => self
-                .session(rail, price, wants.resumes)
-                .encode(rail.rules().addresses),
-            Way::Charge(rules) => self.payment(rules, price)?.encode(rules.addresses),
+        let (request, lives) = match way {
+            Way::Session(rail) => {
+                let request = self.session(rail, price, wants.resumes);
+                (request.encode(rail.rules().addresses), CHALLENGE_SECONDS)
+            }
+            Way::Charge(rules) => {
+                let request = self.payment(rules, price)?;
+                (request.encode(rules.addresses), price.charge_challenge_seconds)
+            }
         };
+        let mut opaque = Opaque::new(nonce, route.name());
+        if lives != CHALLENGE_SECONDS {
+            opaque.more.insert(LIFETIME_KEY.to_owned(), lives.to_string());
+        }
         let unbound = Unbound {
             realm: self.seller.realm.clone(),
             method: method.to_owned(),
             intent: intent.to_owned(),
             request: request.map_err(|error| OfferFault::Unwritable(error.to_string()))?,
-            expires: now.after(CHALLENGE_SECONDS),
+            expires: now.after(lives),
             digest: wants.digest.clone(),
             description: price.description.clone(),
-            opaque: Opaque::new(nonce, route.name()),
+            opaque,
         };
         let challenge = self
             .secrets()

@@ -24,6 +24,8 @@ pub struct Price {
     pub meter: Meter,
     /// Whether a challenge is bound to the body of the request that it answers.
     pub bind_body: bool,
+    /// How long a challenge to pay by charge may be answered.
+    pub charge_challenge_seconds: u64,
     /// For people.
     pub description: Option<String>,
 }
@@ -166,6 +168,7 @@ fn has_plain_bytes(mut path: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::offer::CHALLENGE_SECONDS;
 
     fn price() -> Price {
         Price {
@@ -177,6 +180,7 @@ mod tests {
             charge_on: ChargeOn::Success,
             meter: Meter::Request,
             bind_body: false,
+            charge_challenge_seconds: CHALLENGE_SECONDS,
             description: None,
         }
     }

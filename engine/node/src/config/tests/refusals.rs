@@ -321,6 +321,16 @@ fn a_bad_route_names_file_key_and_reason() {
             "route[1].description",
             "printable ASCII",
         ),
+        (
+            "path = \"/x\"\nprice = \"1\"\naccept = [\"charge\"]\ncharge_challenge_seconds = 9",
+            "route[1].charge_challenge_seconds",
+            "between 10 and 300",
+        ),
+        (
+            "path = \"/x\"\nprice = \"1\"\naccept = [\"charge\"]\ncharge_challenge_seconds = 301",
+            "route[1].charge_challenge_seconds",
+            "between 10 and 300",
+        ),
     ];
     let rows: Vec<_> = last
         .iter()
