@@ -1,10 +1,12 @@
-//! Headers as the peers' own tests publish them, read here as they are read there, or else as the vectors say, and why.
+//! Headers as the peers' own tests publish them, read here as they are read there, or else as the vectors say, and why; and
+//! what a proof of nothing is to sign.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_protocol::challenge::Challenge;
+use weir_protocol::charge::proof::proof_digests;
 use weir_protocol::credential::Credential;
 use weir_protocol::receipt::SessionReceipt;
 
@@ -123,5 +125,33 @@ fn receipts_are_read_and_written_as_the_peers_do() {
             receipt,
             "{name}"
         );
+    }
+}
+
+#[derive(Deserialize)]
+struct Proofs {
+    cases: Vec<Proof>,
+}
+
+#[derive(Deserialize)]
+struct Proof {
+    account: String,
+    chain_id: u64,
+    id: String,
+    realm: String,
+    digest: String,
+}
+
+#[test]
+fn proofs_sign_what_the_peers_sign() {
+    let Proofs { cases } = serde_json::from_str(include_str!("vectors/proofs.json")).unwrap();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let challenge: Challenge = serde_json::from_value(json!({
+            "id": case.id, "realm": case.realm, "method": "tempo", "intent": "charge", "request": "e30",
+        }))
+        .unwrap();
+        let [_, third] = proof_digests(case.account.parse().unwrap(), case.chain_id, &challenge);
+        assert_eq!(third.to_string(), case.digest);
     }
 }
