@@ -10,23 +10,18 @@ LOCKED := $(if $(CI),--locked)
 WORKSPACE := --workspace $(LOCKED)
 # npm ci leaves this behind; older than the lock file it is stale.
 TOOLS := node_modules/.weir-setup
-CLIENTS := tests/interop/node_modules/.weir-setup
 
 .PHONY: help
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(TOOLS) $(CLIENTS) ## Install what the other tasks need: pinned npm packages, and strace where that is possible
+setup: $(TOOLS) ## Install what the other tasks need: pinned packages of npm and PyPI, and strace where that is possible
+	@script/setup-interop
 	@script/setup-system
 
 $(TOOLS): package.json package-lock.json
 	script/setup-foundry
-	@touch $@
-
-# Clients of other makes, which the end-to-end tests let pay.
-$(CLIENTS): tests/interop/package.json tests/interop/package-lock.json
-	npm ci --prefix tests/interop --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # The whole workspace chooses the features of the dependencies, so that the demo and the tests share what is compiled.
@@ -69,16 +64,19 @@ test: ## Everything that has to hold before a change lands; what CI runs
 		'build-and-lint=cargo build $(WORKSPACE) --all-targets' \
 		'unit=cargo test $(WORKSPACE) --exclude weir-tests' \
 		'end-to-end=cargo test $(WORKSPACE) --test e2e' \
+		'interop=script/interop --check' \
 		'invariants=script/check-invariants'
 
 .PHONY: deep
-deep: $(TOOLS) $(CLIENTS) ## The long campaigns: fuzzing, Slither, coverage, proofs and mutants of the contracts, many more random histories
+deep: $(TOOLS) ## The long campaigns: fuzzing, Slither, coverage, proofs and mutants of the contracts, many more random histories, all clients
 	@script/steps \
+		'setup=script/setup-interop --all' \
 		'contracts=FOUNDRY_PROFILE=deep script/test-contracts' \
 		'slither=script/slither' \
 		'halmos=script/halmos' \
 		'coverage=script/coverage' \
 		'tests=WEIR_PROPTEST_CASES=$${WEIR_PROPTEST_CASES:-200000} cargo test $(WORKSPACE)' \
+		'interop=cargo build $(WORKSPACE) --bin weir && script/interop --check --all' \
 		'mutation=script/mutate'
 
 .PHONY: bench
@@ -92,4 +90,4 @@ deny: ## Licences, advisories and bans of all dependencies; needs cargo-deny
 .PHONY: clean
 clean: ## Remove everything that was built or installed here
 	cargo clean
-	rm -rf out cache broadcast node_modules tests/interop/node_modules
+	rm -rf out cache broadcast node_modules tests/interop/node_modules tests/interop/pympp/venv tests/interop/older/*/node_modules

@@ -23,7 +23,6 @@
 //! | `settle` | what the daemon takes on the chain, and when |
 //! | `tls` | payers that connect by TLS |
 //! | `demo` | the demonstration comes out even and leaves no process |
-//! | `interop` | clients of other makes pay as they are published |
 //! | `reserve` | channels of the chain's own reserve: `tempo`/`session` v2 |
 //! | `coinless` | payers of ours without a coin, whose deposits the daemon pulls |
 //! | `funding` | deposits that payers sign for and the daemon pulls, over kills |

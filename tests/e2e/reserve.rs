@@ -1,9 +1,9 @@
-//! `tempo`/`session` v2: mppx's default client pays on channels of the chain's own reserve, for which our contract stands
-//! in, and the daemon collects from them over kills.
+//! `tempo`/`session` v2: the daemon opens and collects from channels of the chain's own reserve, for which our contract
+//! stands in, over kills. That mppx's default client pays on them is shown by script/interop.
 
 use crate::daemon::Daemon;
 use crate::gate::{Broadcasts, Gate};
-use crate::interop::{self, Answers, Devnet, Story, check_answers, check_story, price_of, receipt, whole};
+use crate::interop;
 use crate::service::ANSWER;
 use crate::wallet::{Said, Wallet};
 use crate::world::{DEPOSIT, PRICE, Settings, World, total};
@@ -17,74 +17,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
-use weir_chain::calls::{EscrowCalls, RowEffect};
-use weir_chain::{Call, Escrow, OpenedChannel, Rpc, Sender, SettleRow};
+use weir_chain::calls::EscrowCalls;
+use weir_chain::{Call, Escrow, OpenedChannel, Sender, SettleRow};
 use weir_core::terms::{RESERVE_DOMAIN_NAME, TEMPO_RESERVE};
-use weir_core::{Amount, ChannelId, Cumulative};
+use weir_core::{ChannelId, Cumulative};
 use weir_node::dev::anvil::Network;
-use weir_node::dev::devnet::{DEPOSIT_LARGE, DEPOSIT_SMALL, PATH_USD};
+use weir_node::dev::devnet::PATH_USD;
 use weir_node::dev::reserve::{Scribe, install};
-use weir_protocol::receipt::SessionReceipt;
 
 sol! {
     function open(address payee, address operator, address token, uint96 deposit, bytes32 salt, address authorizedSigner) external returns (bytes32 channelId);
-}
-
-/// What `mppx-v2.mjs` prints.
-#[derive(Deserialize)]
-struct Bought {
-    answers: Answers,
-    story: Story,
-    raise: Answers,
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mppx_opens_pays_streams_tops_up_and_closes_on_tempo_session_v2() {
-    let devnet = Devnet::start("tempo").await;
-    let bought: Bought = interop::run("mppx-v2.mjs", devnet.ready_file()).await;
-    let ends = [
-        (check_answers(&bought.answers), price_of(3), whole(DEPOSIT_LARGE)),
-        (check_story(&bought.story), price_of(60), whole(DEPOSIT_SMALL)),
-        // Two answers were locked, and three more when the third was due.
-        (check_raise(&bought.raise), price_of(3), price_of(5)),
-    ];
-    let rpc = Rpc::new(&devnet.ready.rpc_url).unwrap();
-    let reserve = Escrow::over(rpc, TEMPO_RESERVE, RESERVE_DOMAIN_NAME)
-        .await
-        .unwrap();
-    for (closed, spent, deposit) in &ends {
-        let hash = closed.tx_hash.unwrap();
-        let landed = reserve.rpc().landed(hash).await.unwrap().unwrap();
-        let effects = EscrowCalls::new(TEMPO_RESERVE).read_effects(&landed.logs);
-        let refunded = Amount::new(deposit.base_units() - spent.base_units());
-        let expected = RowEffect::Closed {
-            channel: closed.channel,
-            settled: *spent,
-            refunded,
-        };
-        assert_eq!(effects, [expected], "captured is what was spent");
-        let record = reserve.state_at(closed.channel, landed.block_hash).await.unwrap();
-        assert_eq!(record, None, "the record is deleted with the channel");
-        let operator = devnet.ready.operator_v2_url.as_ref().unwrap();
-        let view = devnet.finalized(operator, closed.channel).await;
-        assert_eq!(
-            (view.spent, view.settled, view.deposit),
-            (*spent, *spent, *deposit)
-        );
-        assert!(view.uncollected.is_zero() && view.reserved.is_zero());
-    }
-    let left = reserve.token_balance(PATH_USD, TEMPO_RESERVE).await.unwrap();
-    assert!(left.is_zero(), "money stayed in the reserve");
-    devnet.stop().await;
-}
-
-/// Three answers on a deposit of two, which mppx raises by itself in between.
-fn check_raise(bought: &Answers) -> SessionReceipt {
-    let statuses: Vec<u16> = bought.answers.iter().map(|answer| answer.status).collect();
-    assert_eq!(statuses, [200; 3]);
-    let raised = bought.wire.iter().filter(|one| one.is_management()).count();
-    assert_eq!(raised, 2, "the top-up and the close: {:?}", bought.wire);
-    receipt(&bought.closed)
 }
 
 /// What `sign.mjs` prints.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // What a payer of mppx does with a session, whichever protocol the session speaks; what came back is for others to judge.
 
+import process from 'node:process'
+
 // Notes every request that is sent, and the status of its answer.
 export function recorded(wire) {
   return async (input, init) => {
@@ -10,21 +12,44 @@ export function recorded(wire) {
   }
 }
 
-// Pays for so many answers, and closes.
-export async function buyAnswers({ session, wire }, url, count) {
-  const answers = []
-  for (let at = 0; at < count; at++) {
-    const answer = await session.fetch(url)
-    answers.push({
-      status: answer.status,
-      body: await answer.text(),
-      receipt: answer.receipt,
-      challenge: answer.challenge.id,
-      authorised: answer.cumulative.toString(),
-    })
+// Does all things, one after the other, and prints what each gave: what fails tells why, and stops no other.
+export async function doAll(things) {
+  const done = {}
+  for (const [name, thing] of Object.entries(things)) {
+    try {
+      done[name] = await thing()
+    } catch (error) {
+      done[name] = { error: String(error?.stack ?? error) }
+    }
   }
+  process.stdout.write(JSON.stringify(done) + '\n')
+}
+
+async function bought(answer) {
+  return {
+    status: answer.status,
+    body: await answer.text(),
+    receipt: answer.receipt,
+    challenge: answer.challenge.id,
+    authorised: answer.cumulative.toString(),
+  }
+}
+
+// Pays for so many answers, and closes, where that is wanted.
+export async function buyAnswers({ session, wire }, url, count, closes = true) {
+  const answers = []
+  for (let at = 0; at < count; at++) answers.push(await bought(await session.fetch(url)))
   const channel = session.channelId
-  return { channel, answers, closed: await session.close(), wire }
+  return { channel, answers, closed: closes && (await session.close()), wire }
+}
+
+// Pays for an answer each, one after the other; the last one closes.
+export async function takeTurns(payers, url) {
+  const answers = []
+  for (const { session } of payers) answers.push(await bought(await session.fetch(url)))
+  const last = payers.at(-1)
+  const wire = payers.flatMap((payer) => payer.wire)
+  return { channel: last.session.channelId, answers, closed: await last.session.close(), wire }
 }
 
 // Reads a stream that is paid by the event, and closes.

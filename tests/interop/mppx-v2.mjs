@@ -5,14 +5,15 @@
 //
 // READY_FILE is what `weir dev --chain tempo --ready-file` wrote. One payer opens a channel in the reserve, pays for three
 // answers and closes; a second one reads a stream that is paid by the event, and closes; a third one locks too little,
-// tops up by itself when it has to, and closes. What came back is printed as one JSON document. Anything that mppx itself
-// complains of ends this with an error.
+// tops up by itself when it has to, and closes; a fourth one forgets all but its store of channels, goes on, and closes.
+// With `tops_up_by_hand` in READY_FILE the third one does so unasked: older managers lock what the seller suggests.
+// What came back is printed as one JSON document, with what mppx itself complains of.
 
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
-import { tempo } from 'mppx/client'
+import { createChannelStore, tempo } from 'mppx/client'
 import { privateKeyToAccount } from 'viem/accounts'
-import { buyAnswers, readStory, recorded } from './buyer.mjs'
+import { buyAnswers, doAll, readStory, recorded, takeTurns } from './buyer.mjs'
 import { chainClient } from './tempo.mjs'
 
 const ANSWERS = 3
@@ -32,9 +33,23 @@ function payer(key, more = {}) {
   return { session: tempo.session.manager({ ...parameters, ...more }), wire }
 }
 
-const [first, second, third] = ready.payer_keys
-const answers = await buyAnswers(payer(first), ready.session_v2_url, ANSWERS)
-const story = await readStory(payer(second), ready.sse_v2_url)
+// Two answers, a top-up because the user wants it, and the third answer.
+async function raiseByHand({ session, wire }) {
+  const begun = await buyAnswers({ session, wire }, ready.session_v2_url, ANSWERS - 1, false)
+  await session.topUp(TOP_UP)
+  const done = await buyAnswers({ session, wire }, ready.session_v2_url, 1)
+  return { ...done, answers: [...begun.answers, ...done.answers] }
+}
+
+const [first, second, third, fourth] = ready.payer_keys
 const frugal = { credentialContext: { depositRaw: SMALL_DEPOSIT }, topUpAmount: TOP_UP }
-const raise = await buyAnswers(payer(third, frugal), ready.session_v2_url, ANSWERS)
-process.stdout.write(JSON.stringify({ answers, story, raise }) + '\n')
+const kept = { channelStore: createChannelStore() }
+await doAll({
+  answers: () => buyAnswers(payer(first), ready.session_v2_url, ANSWERS),
+  story: () => readStory(payer(second), ready.sse_v2_url),
+  raise: () =>
+    ready.tops_up_by_hand
+      ? raiseByHand(payer(third))
+      : buyAnswers(payer(third, frugal), ready.session_v2_url, ANSWERS),
+  resume: () => takeTurns([payer(fourth, kept), payer(fourth, kept)], ready.session_v2_url),
+})

@@ -5,14 +5,15 @@
 //
 // READY_FILE is what `weir dev --chain tempo --ready-file` wrote. One payer opens a channel, pays for three answers and
 // closes; a second one reads a stream that is paid by the event, and closes; a third one locks too little, is told so,
-// tops up, goes on and closes. What came back is printed as one JSON document; whether it is right is for others to
-// judge. Anything that mppx itself complains of ends this with an error.
+// tops up, goes on and closes; a fourth one forgets all but its channel and what it authorised, goes on and closes. What
+// came back is printed as one JSON document, with what mppx itself complains of; whether it is right is for others to
+// judge.
 
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
 import { Mppx, sessionLegacy, sessionLegacyManager } from 'mppx/client'
 import { privateKeyToAccount } from 'viem/accounts'
-import { buyAnswers, readStory, recorded } from './buyer.mjs'
+import { buyAnswers, doAll, readStory, recorded } from './buyer.mjs'
 import { chainClient, signTopUp } from './tempo.mjs'
 
 const ANSWERS = 3
@@ -23,6 +24,9 @@ const SMALL_DEPOSIT = '0.0002'
 const TOP_UP = 300n
 // Authorises one answer more than the small deposit covers, in base units.
 const ABOVE_DEPOSIT = '300'
+// What one answer costs, and two.
+const PRICE = '100'
+const TWO_ANSWERS = '200'
 
 const ready = JSON.parse(readFileSync(process.argv[2], 'utf8'))
 
@@ -36,36 +40,58 @@ function payer(key) {
   return { session: sessionLegacyManager({ ...parameters, fetch: recorded(wire) }), wire }
 }
 
-// The manager never tops up; whoever does calls mppx's method by hand, and signs the transaction itself.
-async function topUp(key) {
+// A payer that decides for itself what is paid, as mppx's manager does not: it neither tops up nor resumes.
+function byHand(key, more) {
   const wire = []
   const account = privateKeyToAccount(key)
-  let channel
+  const bare = { account, wire, channel: undefined }
   const method = sessionLegacy({
     account,
     getClient: () => client,
     escrowContract: ready.escrow,
-    deposit: SMALL_DEPOSIT,
-    onChannelUpdate: (entry) => (channel = entry.channelId),
+    ...more,
+    onChannelUpdate: (entry) => (bare.channel = entry.channelId),
   })
   const mppx = Mppx.create({ methods: [method], fetch: recorded(wire), polyfill: false, maxPaymentRetries: 1 })
-  const ask = async (context, init = {}) => {
+  bare.ask = async (context, init = {}) => {
     const answer = await mppx.fetch(ready.session_v1_url, { ...init, context })
     return { status: answer.status, body: await answer.text(), receipt: answer.headers.get('payment-receipt') }
   }
-  const bought = [await ask(), await ask()]
-  const another = { action: 'voucher', channelId: channel, cumulativeAmountRaw: ABOVE_DEPOSIT }
-  const refused = await ask(another)
-  const transaction = await signTopUp(client, account, ready, { channel, additional: TOP_UP })
-  const raised = { action: 'topUp', channelId: channel, transaction, additionalDepositRaw: TOP_UP.toString() }
-  const toppedUp = await ask(raised, { method: 'HEAD' })
-  bought.push(await ask(another))
-  const close = { action: 'close', channelId: channel, cumulativeAmountRaw: ABOVE_DEPOSIT }
-  return { channel, bought, refused, topped_up: toppedUp, closed: await ask(close, { method: 'POST' }), wire }
+  return bare
 }
 
-const [first, second, third] = ready.payer_keys
-const answers = await buyAnswers(payer(first), ready.session_v1_url, ANSWERS)
-const story = await readStory(payer(second), ready.sse_url)
-const raise = await topUp(third)
-process.stdout.write(JSON.stringify({ answers, story, raise }) + '\n')
+function close(payer, channel, amount) {
+  return payer.ask({ action: 'close', channelId: channel, cumulativeAmountRaw: amount }, { method: 'POST' })
+}
+
+async function topUp(key) {
+  const payer = byHand(key, { deposit: SMALL_DEPOSIT })
+  const bought = [await payer.ask(), await payer.ask()]
+  const { channel } = payer
+  const another = { action: 'voucher', channelId: channel, cumulativeAmountRaw: ABOVE_DEPOSIT }
+  const refused = await payer.ask(another)
+  const transaction = await signTopUp(client, payer.account, ready, { channel, additional: TOP_UP })
+  const raised = { action: 'topUp', channelId: channel, transaction, additionalDepositRaw: TOP_UP.toString() }
+  const toppedUp = await payer.ask(raised, { method: 'HEAD' })
+  bought.push(await payer.ask(another))
+  return { channel, bought, refused, topped_up: toppedUp, closed: await close(payer, channel, ABOVE_DEPOSIT), wire: payer.wire }
+}
+
+async function resume(key) {
+  const before = byHand(key, { maxDeposit: MAX_DEPOSIT })
+  const bought = [await before.ask()]
+  const { channel } = before
+  const after = byHand(key, { maxDeposit: MAX_DEPOSIT })
+  // What mppx itself would find on the chain is only what is settled.
+  bought.push(await after.ask({ channelId: channel, cumulativeAmountRaw: PRICE }))
+  const closed = await close(after, channel, TWO_ANSWERS)
+  return { channel, bought, closed, wire: [...before.wire, ...after.wire] }
+}
+
+const [first, second, third, fourth] = ready.payer_keys
+await doAll({
+  answers: () => buyAnswers(payer(first), ready.session_v1_url, ANSWERS),
+  story: () => readStory(payer(second), ready.sse_url),
+  raise: () => topUp(third),
+  resume: () => resume(fourth),
+})
