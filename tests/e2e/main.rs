@@ -21,7 +21,9 @@
 //! | `payer_cli` | what `weir pay` pays, prints and says |
 //! | `payer_leaves` | Ctrl-C, nodes that are away, close requests and withdrawals at the command line |
 //! | `settle` | what the daemon takes on the chain, and when |
+//! | `sidecar` | services in other languages, which ask before they answer |
 //! | `tls` | payers that connect by TLS |
+//! | `embedded` | a service that sells its own answers, in its own program |
 //! | `demo` | the demonstration comes out even and leaves no process |
 //! | `reserve` | channels of the chain's own reserve: `tempo`/`session` v2 |
 //! | `coinless` | payers of ours without a coin, whose deposits the daemon pulls |
@@ -49,6 +51,7 @@ mod daemon;
 mod demo;
 mod deploy;
 mod discovery;
+mod embedded;
 mod funding;
 mod gate;
 mod interop;
@@ -65,6 +68,7 @@ mod restart;
 mod seller_vanished;
 mod service;
 mod settle;
+mod sidecar;
 mod streams;
 mod tls;
 mod unsent;

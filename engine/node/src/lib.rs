@@ -7,6 +7,7 @@
 //! | [`serve`] | puts the parts together and takes them apart |
 //! | [`proxy`] | the seller's service, behind the gateway of `weir-till` |
 //! | [`http`], [`peers`] | both listeners: every wait bounded, every connection counted |
+//! | [`sidecar`] | the gateway for services that ask it before they answer |
 //! | [`operator`] | the API that the operator's commands speak to |
 //! | [`dev`] | a devnet: anvil and a sample service |
 //! | [`tls`] | the payers' listener's certificate |
@@ -27,6 +28,7 @@ pub mod peers;
 pub mod proxy;
 pub mod serve;
 pub mod shell;
+pub mod sidecar;
 pub mod table;
 pub mod tls;
 pub mod when;

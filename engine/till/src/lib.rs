@@ -18,6 +18,7 @@
 //! | [`settler`], [`settlement`] | from what is collectible to a transaction in a block |
 //! | [`onchain`] | the real chain behind those, through `weir-chain` |
 //! | [`gateway`] | HTTP before a service, wherever that is: challenge, credential, sale, receipt |
+//! | [`shop`] | all of it put together, for the daemon and for services that sell themselves |
 //! | [`clock`], [`no`] | time as a parameter; why something was not done |
 
 pub mod attempt;
@@ -39,6 +40,7 @@ pub mod sale;
 pub mod settlement;
 pub mod settler;
 pub mod shard;
+pub mod shop;
 pub mod submissions;
 pub mod till;
 
@@ -53,5 +55,6 @@ pub use repeats::{KeptAnswer, Keyed};
 pub use sale::{ChargeOn, Debt, Delivery, Hold, Sale};
 pub use settler::{Settled, Settler, SettlerConfig, SettlerHandle};
 pub use shard::{Adoption, Answer};
+pub use shop::{Shop, ShopConfig};
 pub use submissions::{Relay, Submissions};
 pub use till::{Recovered, Till, TillConfig};

@@ -217,13 +217,22 @@ impl Sale {
     ///
     /// # Errors
     /// A fault of ours: nothing may be delivered then.
-    pub async fn commit(mut self) -> Result<(Durable<Answer>, Delivery), No> {
+    pub async fn commit(self) -> Result<(Durable<Answer>, Delivery), No> {
+        let amount = self.amount();
+        self.commit_part(amount).await
+    }
+
+    /// Spends so much of the reservation, all of it at most, and lets the rest go: delivery begins.
+    ///
+    /// # Errors
+    /// As [`Sale::commit`].
+    pub async fn commit_part(mut self, amount: Amount) -> Result<(Durable<Answer>, Delivery), No> {
         let Some(open) = self.open.take() else {
             return Err(No::Stopping);
         };
         let input = Input::Commit {
             charge: open.charge,
-            amount: open.amount,
+            amount: amount.min(open.amount),
             body: Body::OnItsWay,
         };
         let answer = open.clone().tell(input).await?;

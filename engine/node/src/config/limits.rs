@@ -5,6 +5,9 @@ use core::ops::RangeInclusive;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use weir_till::funding::GAS_MAX;
 use weir_till::gateway::offer::CHALLENGE_SECONDS;
+pub use weir_till::shop::{
+    CLOSE_BATCH_MS, FINALITY_BLOCKS, POLL_MS, SETTLE_AGE_SECONDS_MAX, SETTLE_VALUE_MAX,
+};
 
 /// Where payers connect.
 pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8402));
@@ -34,19 +37,8 @@ pub const CONNECTIONS_PER_PEER: u64 = 256;
 pub const UPSTREAM_TIMEOUT_SECONDS: u64 = 60;
 /// The longest request body.
 pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// How often the chain is asked for new blocks.
-pub const POLL_MS: u64 = 1_000;
-/// Blocks on top of a deposit before it counts. Zero is right for chains whose blocks are final at once.
-pub const FINALITY_BLOCKS: u64 = 12;
 /// How old the view of the chain may get before payments are refused.
 pub const VIEW_AGE_SECONDS_MAX: u64 = 60;
-/// Settle a channel as soon as this many base units wait on it.
-pub const SETTLE_VALUE_MAX: u128 = 1_000_000;
-/// Settle a channel when something has waited this long.
-pub const SETTLE_AGE_SECONDS_MAX: u64 = 3_600;
-/// How long a close waits for others, so that they share a transaction.
-pub const CLOSE_BATCH_MS: u64 = 300;
-
 /// The least deposit that is pulled for a payer, in base units: 1.00 of a token with 6 decimals.
 pub const FUNDING_DEPOSIT_MIN: u128 = 1_000_000;
 /// The most that a unit of gas for a pull may cost.

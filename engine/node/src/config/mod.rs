@@ -116,6 +116,9 @@ pub struct Operator {
     /// The bearer token that they need; required when `listen` is not loopback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// The bearer token of services that ask before they answer; without it none may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charge_token_file: Option<PathBuf>,
 }
 
 /// `[chain]`

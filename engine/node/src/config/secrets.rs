@@ -110,6 +110,16 @@ impl Config {
         token.map_err(|error| self.blame("operator.token_file", error))
     }
 
+    /// The bearer token of services that ask before they answer.
+    ///
+    /// # Errors
+    /// As [`Config::operator_token`].
+    pub fn charge_token(&self) -> Result<Option<String>, ConfigErrors> {
+        let read = |file: &std::path::PathBuf| keys::token_from_file(file);
+        let token = self.operator.charge_token_file.as_ref().map(read).transpose();
+        token.map_err(|error| self.blame("operator.charge_token_file", error))
+    }
+
     /// The certificate that payers are served with.
     ///
     /// # Errors
@@ -154,6 +164,7 @@ impl Config {
                 .into_iter()
                 .flat_map(|errors| errors.0),
         );
+        problems.extend(self.charge_token().err().into_iter().flat_map(|errors| errors.0));
         problems.extend(self.funding_key().err().into_iter().flat_map(|errors| errors.0));
         problems.extend(self.tls().err().into_iter().flat_map(|errors| errors.0));
         match key {

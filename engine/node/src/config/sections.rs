@@ -128,7 +128,14 @@ fn operator(mut section: Section<'_, '_>, server: Option<&Server>) -> Operator {
     let operator = Operator {
         listen: section.parsed("listen").unwrap_or(limits::OPERATOR_LISTEN),
         token_file: section.file("token_file"),
+        charge_token_file: section.file("charge_token_file"),
     };
+    if operator.charge_token_file.is_some() && operator.charge_token_file == operator.token_file {
+        section.refuse(
+            "charge_token_file",
+            "is the operator's own token: a service that may ask what is paid for must not settle and close",
+        );
+    }
     let public = !operator.listen.ip().is_loopback();
     if public && operator.token_file.is_none() {
         section.refuse(

@@ -80,6 +80,7 @@ fn every_commented_key_of_the_example_is_known() {
     let config = parse(&all.join("\n")).unwrap();
     assert!(config.server.previous_secret_file.is_some());
     assert!(config.operator.token_file.is_some());
+    assert!(config.operator.charge_token_file.is_some());
     assert!(config.chain.payee_key_file.is_some());
     assert_eq!(config.chain.chain_id, Some(31_337));
     assert!(config.funding.is_some_and(|funding| funding.key_file.is_some()));

@@ -7,38 +7,26 @@ use std::future::Future;
 use std::time::Duration;
 use weir_chain::{ChainFault, Escrow, PullPaths, Rpc, Sender};
 use weir_core::Cumulative;
+use weir_protocol::rails::Rail;
 use weir_store::Journal;
 use weir_till::facts::{BeginFault, Followed};
 use weir_till::gateway::front::Front;
+use weir_till::shop::Reached;
 
 /// Pause between tries to reach the chain, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
-/// The chain, reached and checked.
-pub(super) struct Reached {
-    pub(super) escrow: Escrow,
-    pub(super) sender: Sender,
-    /// How long its blocks take until they are final, in seconds.
-    pub(super) finality_seconds: u64,
-    /// How far these books have followed it.
-    pub(super) followed: Followed,
-    /// The most that the escrow lets one channel hold.
-    pub(super) deposit_max: Cumulative,
-    /// Who pays for pulled deposits, and how they can be pulled.
-    pub(super) gas: Option<(Sender, PullPaths)>,
-}
-
 /// Waits for the chain's RPC, as long as it takes; what it then says must be what was configured. Meanwhile `front`
-/// knows what is waited for.
+/// knows what is waited for. Tells also the most that the escrow lets one channel hold.
 ///
 /// # Errors
 /// [`ServeFault`]: no waiting would help.
 pub(super) async fn reach(
     config: &Config,
     (key, gas_key): (&SecretKey, Option<&SecretKey>),
-    journal: &dyn Journal,
+    (journal, rail): (&dyn Journal, &'static dyn Rail),
     front: &Front,
-) -> Result<Reached, ServeFault> {
+) -> Result<(Reached, Cumulative), ServeFault> {
     let chain = &config.chain;
     let rpc =
         Rpc::new(chain.rpc_url.expose().as_str()).map_err(|fault| ServeFault::Chain(fault.to_string()))?;
@@ -65,14 +53,15 @@ pub(super) async fn reach(
     })
     .await??;
     let finality_seconds = until_reached(front, || rpc.seconds_for(chain.finality_blocks)).await?;
-    Ok(Reached {
+    let reached = Reached {
         escrow,
+        rail,
         sender,
         finality_seconds,
         followed,
-        deposit_max,
         gas,
-    })
+    };
+    Ok((reached, deposit_max))
 }
 
 /// Connects the gas key, and finds out what the escrow and the token can do with a signature.

@@ -19,8 +19,10 @@ use weir_till::gateway::answer::PAYMENT_RECEIPT;
 use weir_till::gateway::behind::Behind;
 use weir_till::gateway::discovery::{Document, Service};
 use weir_till::gateway::front::{self, Front, Menu};
-use weir_till::gateway::offer::{CHALLENGE_SECONDS, Way};
-use weir_till::gateway::route::{Meter, Price, Route, Routes};
+use weir_till::gateway::offer::{CHALLENGE_SECONDS, Way, ways};
+use weir_till::gateway::price::{Meter, Price};
+use weir_till::gateway::route::{Route, Routes};
+use weir_till::shop::ShopConfig;
 use weir_till::{ChargeOn, SettlerConfig};
 
 const WEI_PER_GWEI: u128 = 1_000_000_000;
@@ -37,7 +39,7 @@ pub(super) fn front(config: &Config, metrics: Arc<Metrics>) -> Result<front::Par
     Ok(front::Parts {
         menu: menu(&config.chain, config),
         behind: Behind::new(upstream, timeout, metrics),
-        body_bytes_max: usize::try_from(server.body_bytes_max).unwrap_or(usize::MAX),
+        body_bytes_max: body_bytes_max(config),
     })
 }
 
@@ -59,27 +61,39 @@ pub(super) fn peers(config: &Config, metrics: &Metrics) -> Option<Peers> {
     (told_apart && each_max > 0).then(|| Peers::new(each_max, metrics.turned_away()))
 }
 
-/// The settler.
-pub(super) fn settler(config: &Config) -> SettlerConfig {
-    let settle = &config.settle;
-    SettlerConfig {
-        policy: Policy {
-            value_max: settle.value_max,
-            age_max_seconds: settle.age_max_seconds,
-            value_min: settle.value_min,
+/// The shop.
+pub(super) fn shop(config: &Config, secrets: Secrets) -> ShopConfig {
+    let (server, chain, settle) = (&config.server, &config.chain, &config.settle);
+    let finality_blocks = chain.finality_blocks;
+    let funding = config.funding.as_ref();
+    ShopConfig {
+        realm: server.realm.clone(),
+        token: chain.token,
+        secrets,
+        view_age_seconds_max: chain.view_age_max_seconds,
+        vouchers_per_second: server.vouchers_per_second,
+        finality_blocks,
+        poll: Duration::from_millis(chain.poll_ms),
+        settler: SettlerConfig {
+            policy: Policy {
+                value_max: settle.value_max,
+                age_max_seconds: settle.age_max_seconds,
+                value_min: settle.value_min,
+            },
+            gather: Duration::from_millis(settle.close_batch_ms),
         },
-        gather: Duration::from_millis(settle.close_batch_ms),
+        funding: funding.map(|funding| FundingConfig {
+            deposit_min: funding.deposit_min,
+            fee_max: u128::from(funding.fee_max_gwei) * WEI_PER_GWEI,
+            gas_per_hour_max: funding.gas_per_hour_max,
+            finality_blocks,
+        }),
+        body_bytes_max: body_bytes_max(config),
     }
 }
 
-/// What is spent on pulling deposits.
-pub(super) fn funding(funding: &config::Funding, finality_blocks: u64) -> FundingConfig {
-    FundingConfig {
-        deposit_min: funding.deposit_min,
-        fee_max: u128::from(funding.fee_max_gwei) * WEI_PER_GWEI,
-        gas_per_hour_max: funding.gas_per_hour_max,
-        finality_blocks,
-    }
+fn body_bytes_max(config: &Config) -> usize {
+    usize::try_from(config.server.body_bytes_max).unwrap_or(usize::MAX)
 }
 
 /// What binds challenges.
@@ -104,7 +118,7 @@ pub(super) fn menu(chain: &config::Chain, config: &Config) -> Menu {
         title: discovery.title.as_deref().unwrap_or(&config.server.realm),
         description: discovery.description.as_deref(),
         version: &discovery.version,
-        ways: super::ways(rail).into_iter().map(Way::names).collect(),
+        ways: ways(rail).into_iter().map(Way::names).collect(),
         token: chain.token,
         escrow: chain.escrow,
         chain_id: chain.chain_id,

@@ -136,6 +136,8 @@ pub struct Paper {
     pub now: UnixSeconds,
     /// The transaction that closed the channel.
     pub transaction: Option<alloy_primitives::B256>,
+    /// What the service said that it used, where the route sells units.
+    pub units: Option<u64>,
 }
 
 impl Paper {
@@ -150,7 +152,7 @@ impl Paper {
             accepted: channel.accepted(),
             spent: channel.spent(),
             chain_id: self.rules.receipt_chain_id.then_some(self.chain_id),
-            units: None,
+            units: self.units,
             tx_hash: self.transaction,
             confirmations: None,
         }

@@ -2,6 +2,7 @@
 //! The gateway is the same for all of them.
 
 use crate::Delivery;
+use crate::gateway::payment::Payment;
 use crate::gateway::watch::Watch;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
@@ -45,6 +46,9 @@ pub enum UpstreamFault {
     /// The path would reach the upstream as another one.
     #[error("the path cannot be passed on unchanged")]
     Path,
+    /// It is in this program, and failed before its answer began.
+    #[error("the service failed before it answered")]
+    Failed,
     /// It took longer than the configured time to begin its answer.
     #[error("the upstream did not begin to answer within {0:?}")]
     TimedOut(Duration),
@@ -57,6 +61,7 @@ impl UpstreamFault {
             Self::Unreachable => "unreachable",
             Self::TimedOut(_) => "timed_out",
             Self::Path => "path",
+            Self::Failed => "failed",
         }
     }
 
@@ -66,6 +71,7 @@ impl UpstreamFault {
             Self::Unreachable => StatusCode::BAD_GATEWAY,
             Self::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Path => StatusCode::NOT_FOUND,
+            Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -95,6 +101,16 @@ impl Behind {
         }
     }
 
+    /// Another service, on the same terms.
+    pub(super) fn with(&self, service: impl Serves) -> Self {
+        Self::new(service, self.timeout, Arc::clone(&self.watch))
+    }
+
+    /// Who counts its failures.
+    pub(crate) const fn watch(&self) -> &Arc<dyn Watch> {
+        &self.watch
+    }
+
     /// Hands a request on; the answer's body is still on its way when this returns.
     ///
     /// # Errors
@@ -102,18 +118,17 @@ impl Behind {
     pub(super) async fn send(
         &self,
         request: Request<Body>,
-        facts: &[(HeaderName, String)],
+        payment: Option<&Payment>,
         sent: &RequestBody,
     ) -> Result<Response<Body>, UpstreamFault> {
         let (mut parts, body) = request.into_parts();
         let headers = &mut parts.headers;
         strip(headers);
         drop_credentials(headers);
-        // After all that a payer wrote is gone, or it could have these taken away.
-        for (name, value) in facts {
-            if let Ok(value) = value.parse() {
-                headers.insert(name.clone(), value);
-            }
+        // After all that a payer wrote is gone, or it could have this taken away.
+        if let Some(payment) = payment {
+            payment.tell(headers);
+            parts.extensions.insert(payment.clone());
         }
         let request = Request::from_parts(parts, sent.watch(body));
         let answer = tokio::time::timeout(self.timeout, self.service.serve(request)).await;

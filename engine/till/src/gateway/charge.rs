@@ -9,6 +9,7 @@ use crate::gateway::Gateway;
 use crate::gateway::answer::{Denied, stamp, uncharged, upstream_response};
 use crate::gateway::behind::{Delivering, Ends, RequestBody, UpstreamFault, is_success};
 use crate::gateway::offer::issued;
+use crate::gateway::payment::Payment;
 use crate::gateway::route::Route;
 use crate::gateway::submit;
 use crate::submissions::{Submission, SubmitNo};
@@ -16,7 +17,7 @@ use crate::{ChargeNo, ChargeOn, Claim, Handover, Turn};
 use alloy_primitives::{Address, B256};
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, Method, Response};
+use axum::http::{Method, Response};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use weir_core::{ChannelId, UnixSeconds};
@@ -237,14 +238,14 @@ impl Gateway {
         let challenge = bill.challenge.challenge();
         let told = (challenge.id.as_str(), bill.offer.method_details.chain_id);
         let receipt = ChargeReceipt::new(bill.rules, reference, told, bill.now);
-        let facts = [(HeaderName::from_static("weir-payer"), payer.to_string())];
+        let payment = Payment::new(None, payer, bill.offer.amount, 1);
         let sent = RequestBody::default();
         let (response, handover) = if charge_on == ChargeOn::Always {
             let handover = turn.deliver().await.map_err(denied)?;
-            let answer = self.behind.send(request, &facts, &sent).await;
+            let answer = self.behind.send(request, Some(&payment), &sent).await;
             (answer.unwrap_or_else(|fault| upstream_response(&fault)), handover)
         } else {
-            let answer = self.behind.send(request, &facts, &sent).await;
+            let answer = self.behind.send(request, Some(&payment), &sent).await;
             let response = answer.map_err(|fault| owed(&fault))?;
             if charge_on == ChargeOn::Success && !is_success(response.status()) {
                 tracing::debug!(route = bill.route.path, status = %response.status(), "the answer is owed");

@@ -2,7 +2,8 @@
 //!
 //! It is written from the configuration alone, so that it is there before the chain is. Challenges have the last word.
 
-use crate::gateway::route::{Price, Route, Routes};
+use crate::gateway::price::{Meter, Price};
+use crate::gateway::route::{Route, Routes};
 use alloy_primitives::Address;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Method, Response, header};
@@ -136,9 +137,9 @@ fn offers(service: &Service<'_>, price: &Price) -> Vec<Value> {
         json!({
             "intent": intent,
             "method": method,
-            "amount": price.per_unit,
+            "amount": price.most(),
             "currency": format!("{:#x}", service.token),
-            "description": format!("per {}{channel}{chain}", price.unit),
+            "description": format!("{}{channel}{chain}", priced(price)),
         })
     };
     let of = |intent: &Intent| {
@@ -146,6 +147,15 @@ fn offers(service: &Service<'_>, price: &Price) -> Vec<Value> {
         service.ways.iter().filter(move |way| way.1 == intent)
     };
     price.accept.iter().flat_map(of).map(offer).collect()
+}
+
+/// What the amount is for.
+fn priced(price: &Price) -> String {
+    let unit = &price.unit;
+    match price.meter {
+        Meter::Units { max } => format!("at most, {} per {unit} and {max} a request", price.per_unit),
+        Meter::Request | Meter::Event => format!("per {unit}"),
+    }
 }
 
 /// The path as OpenAPI spells it.
@@ -161,7 +171,6 @@ mod tests {
     use super::*;
     use crate::ChargeOn;
     use crate::gateway::offer::CHALLENGE_SECONDS;
-    use crate::gateway::route::Meter;
     use weir_core::Amount;
 
     fn route(path: &str, methods: &[Method], price: Option<u128>) -> Route {

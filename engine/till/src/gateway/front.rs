@@ -3,11 +3,13 @@
 
 use crate::No;
 use crate::gateway::answer::Denied;
-use crate::gateway::behind::{Behind, RequestBody};
+use crate::gateway::behind::{Behind, RequestBody, Serves};
 use crate::gateway::charge::Answering;
 use crate::gateway::discovery::{self, Document};
-use crate::gateway::route::Routes;
+use crate::gateway::price::Price;
+use crate::gateway::route::{Route, Routes};
 use crate::gateway::streams::Stage;
+use crate::gateway::watch::Watch;
 use crate::gateway::{self, Gateway, has_body};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -116,6 +118,19 @@ impl Front {
         self.inner.body_bytes_max
     }
 
+    /// The same front before another service: one till, one menu.
+    pub fn before(&self, service: impl Serves) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            behind: self.behind.with(service),
+        }
+    }
+
+    /// Who counts what happens.
+    pub(crate) const fn watch(&self) -> &Arc<dyn Watch> {
+        self.behind.watch()
+    }
+
     /// Takes other prices. Challenges that are out keep theirs.
     pub fn replace_menu(&self, menu: Menu) {
         *self.inner.menu.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(menu);
@@ -155,9 +170,64 @@ impl Front {
         Arc::clone(&self.inner.menu.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Answers a request: from the menu, from the service behind, or with what it costs.
+    pub async fn answer(&self, request: Request) -> Response<Body> {
+        // Taken before it is asked whether the daemon ends: whoever drains either is seen here or sees this.
+        let under_way = Arc::clone(&self.inner.under_way);
+        let menu = self.menu();
+        let routes = &menu.routes;
+        let path = request.uri().path();
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        if let Some(document) = menu
+            .document
+            .as_ref()
+            .filter(|_| is_read && path == discovery::PATH)
+        {
+            return document.answer();
+        }
+        // Channels are managed by HEAD and bare POST at every paid URL, whatever it serves, and never at a free one.
+        let manages = matches!(*request.method(), Method::HEAD | Method::POST) && !has_body(&request);
+        let served = routes.find(request.method(), path);
+        let is_free = served.is_none_or(|route| route.price.is_none());
+        // What another route of the path sold is managed under its challenge, which is verified as that route's.
+        let challenged = manages.then(|| challenged_route(&request)).flatten();
+        let challenged = challenged.and_then(|name| routes.find_named(path, &name));
+        let managed = challenged.or_else(|| (manages && is_free).then(|| routes.find_paid(path)).flatten());
+        let Some(route) = managed.or(served) else {
+            return Denied::from(Problem::blank(
+                404,
+                "no route of this service has this method and path",
+            ))
+            .into_response();
+        };
+        let gateway = self.gateway();
+        let ends = gateway.as_ref().is_ok_and(|gateway| gateway.streams().ends());
+        // What is managed may belong to a stream that still runs: the gateway looks closer.
+        if ends && (route.price.is_none() || !manages) {
+            return Denied::from(No::Stopping).into_response();
+        }
+        let response = match (&route.price, gateway) {
+            (None, _) => self.pass_through(request).await,
+            (Some(_), Err(_)) => {
+                Denied::chain_trouble("the chain has not been reached yet, so nothing can be sold")
+                    .into_response()
+            }
+            (Some(price), Ok(gateway)) => {
+                let bought = (route.clone(), price.clone());
+                sell_apart(gateway, request, bought, Arc::clone(&under_way)).await
+            }
+        };
+        response.map(|body| {
+            Body::new(Counted {
+                body,
+                _under_way: under_way,
+            })
+        })
+    }
+
     async fn pass_through(&self, request: Request) -> Response<Body> {
         let sent = RequestBody::default();
-        match self.behind.send(request, &[], &sent).await {
+        match self.behind.send(request, None, &sent).await {
             Ok(response) => response,
             Err(fault) => Denied::from(&fault).into_response(),
         }
@@ -176,67 +246,25 @@ fn challenged_route(request: &Request) -> Option<String> {
 }
 
 async fn serve(State(front): State<Front>, request: Request) -> Response<Body> {
-    // Taken before it is asked whether the daemon ends: whoever drains either is seen here or sees this.
-    let under_way = Arc::clone(&front.inner.under_way);
-    let menu = front.menu();
-    let routes = &menu.routes;
-    let path = request.uri().path();
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    if let Some(document) = menu
-        .document
-        .as_ref()
-        .filter(|_| is_read && path == discovery::PATH)
-    {
-        return document.answer();
-    }
-    // Channels are managed by HEAD and bare POST at every paid URL, whatever it serves, and never at a free one.
-    let manages = matches!(*request.method(), Method::HEAD | Method::POST) && !has_body(&request);
-    let served = routes.find(request.method(), path);
-    let is_free = served.is_none_or(|route| route.price.is_none());
-    // What another route of the path sold is managed under its challenge, which is verified as that route's.
-    let challenged = manages.then(|| challenged_route(&request)).flatten();
-    let challenged = challenged.and_then(|name| routes.find_named(path, &name));
-    let managed = challenged.or_else(|| (manages && is_free).then(|| routes.find_paid(path)).flatten());
-    let Some(route) = managed.or(served) else {
-        return Denied::from(Problem::blank(
-            404,
-            "no route of this service has this method and path",
-        ))
-        .into_response();
-    };
-    let gateway = front.gateway();
-    let ends = gateway.as_ref().is_ok_and(|gateway| gateway.streams().ends());
-    // What is managed may belong to a stream that still runs: the gateway looks closer.
-    if ends && (route.price.is_none() || !manages) {
-        return Denied::from(No::Stopping).into_response();
-    }
-    let response = match (&route.price, gateway) {
-        (None, _) => front.pass_through(request).await,
-        (Some(_), Err(_)) => {
-            Denied::chain_trouble("the chain has not been reached yet, so nothing can be sold")
-                .into_response()
-        }
-        (Some(price), Ok(gateway)) => {
-            // Half of a purchase must not be lost because the payer hung up: the work goes on in a task of its own.
-            let (route, price) = (route.clone(), price.clone());
-            let under_way = Arc::clone(&under_way);
-            let task = tokio::spawn(async move {
-                let answer = Untaken(Some(gateway.sell(request, &route, &price).await));
-                drop(under_way);
-                answer
-            });
-            task.await.map_or_else(
-                |_| Denied::from(Problem::blank(500, "the request could not be finished")).into_response(),
-                Untaken::take,
-            )
-        }
-    };
-    response.map(|body| {
-        Body::new(Counted {
-            body,
-            _under_way: under_way,
-        })
-    })
+    front.answer(request).await
+}
+
+/// Half of a purchase must not be lost because the payer hung up: the work goes on in a task of its own.
+async fn sell_apart(
+    gateway: Gateway,
+    request: Request,
+    (route, price): (Route, Price),
+    under_way: Arc<()>,
+) -> Response<Body> {
+    let task = tokio::spawn(async move {
+        let answer = Untaken(Some(gateway.sell(request, &route, &price).await));
+        drop(under_way);
+        answer
+    });
+    task.await.map_or_else(
+        |_| Denied::from(Problem::blank(500, "the request could not be finished")).into_response(),
+        Untaken::take,
+    )
 }
 
 /// An answer until the connection takes it. Where the payer hung up before that, none of it has left.

@@ -9,8 +9,11 @@ mod charge;
 pub mod discovery;
 pub mod front;
 pub mod fund;
+pub mod layer;
 pub mod offer;
 pub mod pay;
+pub mod payment;
+pub mod price;
 pub mod repeat;
 pub mod route;
 pub mod stream;
@@ -22,7 +25,8 @@ use crate::gateway::answer::{Denied, PAYMENT_RECEIPT};
 use crate::gateway::behind::Behind;
 use crate::gateway::bound::Bodies;
 use crate::gateway::offer::{Asked, Offers, Wants, Way};
-use crate::gateway::route::{Price, Route};
+use crate::gateway::price::Price;
+use crate::gateway::route::Route;
 use crate::gateway::streams::Streams;
 use crate::gateway::watch::Watch;
 use crate::{Charges, Evidence, Funding, No, SettlerHandle, Submissions, Till};
@@ -80,6 +84,9 @@ pub const LOOKS_MAX: usize = 32;
 
 /// Requests that wait at once for a transaction that is not mined yet; others are told at once.
 pub const WAITS_MAX: usize = 128;
+
+/// The longest request body, unless configured otherwise, in bytes.
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// By which a payer names the channel that it will pay from.
 const PAYMENT_SESSION: HeaderName = HeaderName::from_static("payment-session");

@@ -3,12 +3,13 @@
 use crate::Funding;
 use crate::charge_rows::CHALLENGE_SECONDS_MAX;
 use crate::gateway::fund::offer_pulls;
-use crate::gateway::route::{Price, Route};
+use crate::gateway::price::Price;
+use crate::gateway::route::Route;
 use alloy_primitives::Address;
 use axum::http::HeaderValue;
 use std::sync::{Arc, PoisonError, RwLock};
 use weir_core::{Amount, ChannelId, Domain, Terms, UnixSeconds};
-use weir_protocol::charge::{ChargeDetails, ChargeRequest, ChargeRules, PERMIT2};
+use weir_protocol::charge::{ChargeDetails, ChargeRequest, ChargeRules, PERMIT2, charge_rules};
 use weir_protocol::opaque::NONCE_BYTES;
 use weir_protocol::rails::Rail;
 use weir_protocol::request::MethodDetails;
@@ -74,6 +75,12 @@ impl Way {
             Self::Charge(rules) => (rules.method, Intent::Charge.name()),
         }
     }
+}
+
+/// The session that follows from the escrow, and the charge of the same method.
+pub fn ways(rail: &'static dyn Rail) -> Vec<Way> {
+    let charge = charge_rules(rail.rules().method).map(Way::Charge);
+    [Way::Session(rail)].into_iter().chain(charge).collect()
 }
 
 /// What a challenge is made for, beside its route.
@@ -216,7 +223,7 @@ impl Offers {
         let types = |kinds: &[&str]| kinds.iter().copied().map(str::to_owned).collect();
         let delta = Some(price.voucher_delta_min).filter(|delta| !delta.is_zero());
         let mut request = SessionRequest {
-            amount: price.per_unit,
+            amount: price.most(),
             currency: seller.token,
             recipient: seller.recipient,
             unit_type: Some(price.unit.clone()),
@@ -251,7 +258,7 @@ impl Offers {
         };
         let types = || rules.types.iter().copied().map(str::to_owned).collect();
         Ok(ChargeRequest {
-            amount: price.per_unit,
+            amount: price.most(),
             currency: self.seller.token,
             recipient: self.seller.recipient,
             method_details: ChargeDetails {

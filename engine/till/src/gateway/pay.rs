@@ -6,15 +6,17 @@ use crate::gateway::behind::{Delivering, RequestBody, is_success};
 use crate::gateway::bound::must_be_bound;
 use crate::gateway::charge::Bill;
 use crate::gateway::offer::Asked;
+use crate::gateway::payment::Payment;
+use crate::gateway::price::Meter;
 use crate::gateway::repeat;
-use crate::gateway::route::{Meter, Route};
+use crate::gateway::route::Route;
 use crate::gateway::stream::{Metered, is_events};
 use crate::gateway::{Gateway, has_body, has_body_or_query};
 use crate::{Adoption, Answer, ChargeOn, No, Order, Paid, Sale, Settled, Sight};
 use alloy_primitives::B256;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, Response};
+use axum::http::Response;
 use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
@@ -47,6 +49,19 @@ pub(super) struct Visit<'a> {
     route: &'a Route,
     /// Whether it opens a channel, or says so.
     opens: bool,
+}
+
+impl Visit<'_> {
+    /// What its service is told of who pays.
+    pub(super) fn payment(&self, channel: &Channel) -> Payment {
+        let units_max = self.route.units_max().unwrap_or(1);
+        Payment::new(
+            Some(channel.id()),
+            channel.terms().payer,
+            self.offer.amount,
+            units_max,
+        )
+    }
 }
 
 impl Gateway {
@@ -121,6 +136,7 @@ impl Gateway {
             challenge_id: verified.challenge().id.clone(),
             now,
             transaction: None,
+            units: None,
         };
         let is_ours = action.unpulled().is_some() || action.unsent().is_some();
         let action = self.pull_unpulled(rail, action, &offer, tag).await?;
@@ -256,12 +272,12 @@ impl Gateway {
         visit: Visit<'_>,
         (mut sale, opening): (Sale, Durable<Answer>),
     ) -> Result<Response<Body>, Denied> {
-        let facts = facts(&opening.get().channel);
+        let payment = visit.payment(&opening.get().channel);
         let (hold, charge_on) = (sale.take_hold(), sale.charge_on());
         let Visit {
             began,
             request,
-            paper,
+            mut paper,
             route,
             offer,
             ..
@@ -270,7 +286,7 @@ impl Gateway {
         if charge_on == ChargeOn::Always {
             let (answer, delivery) = sale.commit().await?;
             self.inner.watch.sold();
-            let response = match self.behind.send(request, &facts, &sent).await {
+            let response = match self.behind.send(request, Some(&payment), &sent).await {
                 Ok(response) => response
                     .map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent))),
                 Err(fault) => {
@@ -283,7 +299,7 @@ impl Gateway {
             self.inner.watch.paid(began.elapsed());
             return Ok(response);
         }
-        let response = match self.behind.send(request, &facts, &sent).await {
+        let response = match self.behind.send(request, Some(&payment), &sent).await {
             Ok(response) => response,
             Err(fault) => {
                 sale.release().await?;
@@ -303,7 +319,9 @@ impl Gateway {
             self.inner.watch.paid(began.elapsed());
             return Ok(Metered::sell(self.clone(), response, paper, (sale, opening)));
         }
-        let (answer, delivery) = sale.commit().await?;
+        let (units, cost) = payment.decide();
+        let (answer, delivery) = sale.commit_part(cost).await?;
+        paper.units = route.units_max().map(|_| units);
         self.inner.watch.sold();
         let response =
             response.map(|body| Body::from_stream(Delivering::new(body.into_data_stream(), delivery, sent)));
@@ -401,15 +419,4 @@ fn lower_rule(rail: &dyn Rail) -> LowerVoucher {
         LowerCumulative::Unchanged => LowerVoucher::Unchanged,
         LowerCumulative::Refused => LowerVoucher::Refused,
     }
-}
-
-/// What the service is told of who pays.
-pub(super) fn facts(channel: &Channel) -> [(HeaderName, String); 2] {
-    [
-        (HeaderName::from_static("weir-channel"), channel.id().to_string()),
-        (
-            HeaderName::from_static("weir-payer"),
-            channel.terms().payer.to_string(),
-        ),
-    ]
 }

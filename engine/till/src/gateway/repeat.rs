@@ -4,8 +4,9 @@
 use crate::gateway::Gateway;
 use crate::gateway::answer::{Denied, uncharged};
 use crate::gateway::behind::{Delivering, Ends, RequestBody, is_success};
-use crate::gateway::pay::{Visit, facts};
-use crate::gateway::route::{Meter, Route};
+use crate::gateway::pay::Visit;
+use crate::gateway::price::Meter;
+use crate::gateway::route::Route;
 use crate::gateway::stream::is_events;
 use crate::repeats::KEPT_BYTES_MAX;
 use crate::{Answer, ChargeOn, Debt, Hold, KeptAnswer, Keyed};
@@ -84,7 +85,7 @@ pub fn keyed(
         keeps: route
             .price
             .as_ref()
-            .is_none_or(|price| price.meter == Meter::Request),
+            .is_none_or(|price| price.meter != Meter::Event),
     }))
 }
 
@@ -164,10 +165,11 @@ impl Gateway {
         visit: Visit<'_>,
         (hold, answer): (Hold, Durable<Answer>),
     ) -> Result<Response<Body>, Denied> {
-        let facts = facts(&answer.get().channel);
+        // It was charged before: what the service reports now changes nothing.
+        let payment = visit.payment(&answer.get().channel);
         // Read whole before it was paid for, if there is one.
         let body = RequestBody::default();
-        let sent = self.behind.send(visit.request, &facts, &body).await;
+        let sent = self.behind.send(visit.request, Some(&payment), &body).await;
         let response = sent.map_err(|fault| still_owed(fault.status().as_u16(), fault))?;
         let charge_on = visit.order.charge_on;
         // It stays owed.

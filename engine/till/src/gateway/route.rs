@@ -1,43 +1,34 @@
 //! Which requests cost what: the first route whose path and method fit.
 
 use crate::ChargeOn;
+use crate::gateway::offer::CHALLENGE_SECONDS;
+use crate::gateway::price::{Meter, Price};
 use axum::http::Method;
-use weir_core::{Amount, Cumulative};
-use weir_protocol::Intent;
 
-/// The price of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Price {
-    /// The ways in which it may be paid, the preferred one first.
-    pub accept: Vec<Intent>,
-    /// Base units of one unit.
-    pub per_unit: Amount,
-    /// What one unit is, as the challenge names it.
-    pub unit: String,
-    /// The deposit suggested to payers.
-    pub suggested_deposit: Option<Cumulative>,
-    /// The least that a higher voucher adds.
-    pub voucher_delta_min: Amount,
-    /// When it is charged.
-    pub charge_on: ChargeOn,
-    /// What one unit is, to the meter.
-    pub meter: Meter,
-    /// Whether a challenge is bound to the body of the request that it answers.
-    pub bind_body: bool,
-    /// How long a challenge to pay by charge may be answered.
-    pub charge_challenge_seconds: u64,
-    /// For people.
-    pub description: Option<String>,
-}
-
-/// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Meter {
-    /// One unit a request.
-    #[default]
-    Request,
-    /// One unit an event, where the answer is a stream of server-sent events; one a request where it is not.
-    Event,
+/// Why a route cannot be sold so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteFault {
+    /// No request has this path.
+    #[error(
+        "the path {0:?} is none: it begins with /, each of its characters stands for itself, and the only pattern is /* at its end"
+    )]
+    Path(String),
+    /// No challenge outlives the change of the secret that binds it.
+    #[error("{0}: a challenge to pay by charge lives for 1 to {CHALLENGE_SECONDS} seconds")]
+    Lifetime(String),
+    /// Units are known when the service answers, and not before.
+    #[error(
+        "{0}: what is charged by units cannot be charged before the service is asked: choose Success or FirstByte"
+    )]
+    UnitsBefore(String),
+    /// A payment of one answer is made whole, before it is known what the answer uses.
+    #[error("{0}: what is charged by units can be paid from channels alone: accept Session only")]
+    UnitsAtOnce(String),
+    /// It fits no number.
+    #[error(
+        "{0}: the most that an answer costs is above all amounts: lower the price or the number of units"
+    )]
+    Dear(String),
 }
 
 /// A path with its methods and price.
@@ -52,17 +43,58 @@ pub struct Route {
 }
 
 impl Route {
+    /// What is sold at a path, by these methods or, where none is named, by all.
+    pub fn sold(methods: &[Method], path: &str, price: Price) -> Self {
+        Self {
+            path: path.to_owned(),
+            methods: methods.to_vec(),
+            price: Some(price),
+        }
+    }
+
+    /// What is passed on as it is, by all methods.
+    pub fn free(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            methods: Vec::new(),
+            price: None,
+        }
+    }
+
+    /// Whether requests can have this path, and its price can be charged.
+    ///
+    /// # Errors
+    /// [`RouteFault`].
+    pub fn must_fit(&self) -> Result<(), RouteFault> {
+        let exact = self.path.strip_suffix('*').unwrap_or(&self.path);
+        let is_pattern = exact.len() < self.path.len();
+        if !is_plain(exact) || exact.contains('*') || (is_pattern && !exact.ends_with('/')) {
+            return Err(RouteFault::Path(self.path.clone()));
+        }
+        self.price
+            .as_ref()
+            .map_or(Ok(()), |price| price.must_fit(&self.path))
+    }
+
     /// What a challenge of this route is bound to. Two routes of one path have different methods, and may have
     /// different prices (threat V2).
     pub fn name(&self) -> String {
         let methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
-        let meter = match &self.price {
-            Some(Price {
-                meter: Meter::Event, ..
-            }) => " by the event",
-            _ => "",
+        let meter = match self.price.as_ref().map(|price| price.meter) {
+            Some(Meter::Event) => " by the event".to_owned(),
+            // What a unit costs follows from what was asked for: a challenge for another number of them is another's.
+            Some(Meter::Units { max }) => format!(" by up to {max} units"),
+            Some(Meter::Request) | None => String::new(),
         };
         format!("{} {}{meter}", methods.join(","), self.path)
+    }
+
+    /// The most units that one answer uses, where it is sold by units.
+    pub fn units_max(&self) -> Option<u64> {
+        match self.price.as_ref()?.meter {
+            Meter::Units { max } => Some(max.get()),
+            Meter::Request | Meter::Event => None,
+        }
     }
 
     /// When a delivery is charged.
@@ -168,7 +200,8 @@ fn has_plain_bytes(mut path: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::offer::CHALLENGE_SECONDS;
+    use weir_core::Amount;
+    use weir_protocol::Intent;
 
     fn price() -> Price {
         Price {
@@ -295,5 +328,53 @@ mod tests {
         };
         assert_ne!(route(&[Method::GET]).name(), route(&[Method::POST]).name());
         assert_ne!(route(&[Method::GET]).name(), route(&[]).name());
+    }
+
+    #[test]
+    fn what_cannot_be_sold_is_refused_before_it_is_offered() {
+        let units = || price().up_to(7);
+        let sold = |path: &str, price: Price| Route::sold(&[Method::GET], path, price).must_fit();
+        assert_eq!(sold("/v1/answer", units()), Ok(()));
+        assert_eq!(sold("/v1/*", price()), Ok(()));
+        let always = Price {
+            charge_on: ChargeOn::Always,
+            ..units()
+        };
+        let at_once = Price {
+            accept: vec![Intent::Session, Intent::Charge],
+            ..units()
+        };
+        let dear = Price {
+            per_unit: Amount::new(u128::MAX / 6),
+            ..units()
+        };
+        let late = Price {
+            charge_challenge_seconds: CHALLENGE_SECONDS + 1,
+            ..price()
+        };
+        assert_eq!(sold("/a", late), Err(RouteFault::Lifetime("/a".into())));
+        assert_eq!(sold("/a", always), Err(RouteFault::UnitsBefore("/a".into())));
+        assert_eq!(sold("/a", at_once), Err(RouteFault::UnitsAtOnce("/a".into())));
+        assert_eq!(sold("/a", dear.clone()), Err(RouteFault::Dear("/a".into())));
+        assert_eq!(dear.most(), Amount::new(u128::MAX), "which nobody can pay");
+        for path in ["a", "/a*", "/*/a", "/{id}", "/a b", "/../a", "/%61"] {
+            assert_eq!(sold(path, price()), Err(RouteFault::Path(path.into())), "{path}");
+        }
+    }
+
+    #[test]
+    fn threat_v2_a_challenge_for_so_many_units_is_for_no_other_number() {
+        let sold = |price: Price| Route::sold(&[Method::GET], "/words", price);
+        let names = [
+            sold(price()).name(),
+            sold(price().up_to(1)).name(),
+            sold(price().up_to(10)).name(),
+            sold(price().by_the_event()).name(),
+        ];
+        for (at, name) in names.iter().enumerate() {
+            assert!(!names[at + 1..].contains(name), "{name}");
+        }
+        assert_eq!(price().up_to(10).most(), Amount::new(10));
+        assert_eq!(sold(price().up_to(0)).units_max(), Some(1), "one at least");
     }
 }

@@ -136,6 +136,12 @@ fn a_bad_value_names_file_key_and_reason() {
         ),
         (
             "[operator]",
+            "token_file = 't'\ncharge_token_file = 't'",
+            "operator.charge_token_file",
+            "the operator's own",
+        ),
+        (
+            "[operator]",
             "listen = \"127.0.0.1:8402\"",
             "operator.listen",
             "same address",
