@@ -4,8 +4,11 @@ use crate::daemon::Daemon;
 use crate::payer_cli::Cli;
 use crate::service::ANSWER;
 use crate::world::{DEPOSIT, Settings, World, route, total};
+use alloy::primitives::U256;
+use alloy::sol_types::SolCall;
 use serde_json::json;
 use std::path::PathBuf;
+use weir_chain::{Call, IToken, Sender};
 use weir_client::{AllowedEscrow, HttpOptions, Limits, Payer, Stage};
 use weir_core::Amount;
 
@@ -119,6 +122,47 @@ async fn threat_t6_a_deposit_that_was_signed_for_is_asked_for_again_and_locked_o
         .await
         .unwrap();
     assert_eq!(opened.len(), 1);
+}
+
+/// By which tokens are asked for EIP-3009 in the form that the escrow calls.
+const RECEIVE_SELECTOR: &str = "88b7ab63";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payer_without_a_coin_opens_and_tops_up_by_permit2_where_the_token_knows_no_authorisations() {
+    let world = World::with_permit2(2).await;
+    let token = world.deployed.tokens[0].token;
+    let code = world.ask("eth_getCode", json!([token, "latest"])).await;
+    let code = code.as_str().unwrap();
+    assert!(code.contains(RECEIVE_SELECTOR));
+    let without = code.replace(RECEIVE_SELECTOR, "88b7ab64");
+    world.ask("anvil_setCode", json!([token, without])).await;
+    let paths = world.escrow.pull_paths(token).await.unwrap();
+    assert_eq!(paths.eip3009, None);
+    let approve = IToken::approveCall {
+        spender: paths.permit2.unwrap().address,
+        value: U256::MAX,
+    };
+    let approve = Call {
+        to: Some(token),
+        input: approve.abi_encode().into(),
+    };
+    let rpc = world.escrow.rpc().clone();
+    let sender = Sender::connect(rpc, world.payers[0].signer().clone())
+        .await
+        .unwrap();
+    let soon = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    assert!(sender.land(&approve, soon).await.unwrap().success);
+    coin(&world, 0, "0x0").await;
+    let daemon = Daemon::start(&config(&world, "permit2", DEPOSIT)).await;
+    let url = format!("{}/v1/half", daemon.gateway);
+    let payer = payer(&world, 10 * DEPOSIT).await;
+    for _ in 0..3 {
+        let bought = payer.get(&url).await.unwrap();
+        assert_eq!((bought.status.as_u16(), bought.body), (200, ANSWER.into()));
+    }
+    let [record] = payer.channels().try_into().unwrap();
+    assert_eq!((record.stage, record.deposit), (Stage::Live, total(2 * DEPOSIT)));
+    assert_eq!(transactions(&world, 0).await, "0x1", "the approval alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,7 @@ mod bad_vouchers;
 mod charges;
 mod charges_evm;
 mod charges_once;
+mod charges_signed;
 mod coinless;
 mod config;
 mod counter;

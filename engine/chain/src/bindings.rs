@@ -74,14 +74,31 @@ sol! {
         event TransferWithMemo(address indexed from, address indexed to, uint256 amount, bytes32 indexed memo);
     }
 
-    /// What an EIP-3009 token has for the recipient that pulls (the form of USDC 2.2).
+    /// What an EIP-3009 token has for whoever sends it, and for the recipient that pulls (the latter in the form of USDC 2.2).
     interface IEip3009 {
         function receiveWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, bytes signature) external;
+        function transferWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, uint8 v, bytes32 r, bytes32 s) external;
         function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
+        event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
+        event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
         function DOMAIN_SEPARATOR() external view returns (bytes32);
     }
 
     interface IPermit2 {
+        struct TokenPermissions {
+            address token;
+            uint256 amount;
+        }
+        struct PermitTransferFrom {
+            TokenPermissions permitted;
+            uint256 nonce;
+            uint256 deadline;
+        }
+        struct SignatureTransferDetails {
+            address to;
+            uint256 requestedAmount;
+        }
+        function permitWitnessTransferFrom(PermitTransferFrom memory permit, SignatureTransferDetails calldata transferDetails, address owner, bytes32 witness, string calldata witnessTypeString, bytes calldata signature) external;
         function nonceBitmap(address owner, uint256 word) external view returns (uint256);
     }
 

@@ -20,7 +20,7 @@ pub struct Call {
 }
 
 impl Call {
-    fn new(to: Address, call: &impl SolCall) -> Self {
+    pub(crate) fn new(to: Address, call: &impl SolCall) -> Self {
         Self {
             to: Some(to),
             input: call.abi_encode().into(),

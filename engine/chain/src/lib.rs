@@ -17,6 +17,7 @@
 mod bindings;
 pub mod calls;
 pub mod deploy;
+pub mod draws;
 pub mod escrow;
 pub mod evidence;
 pub mod fault;
@@ -31,6 +32,7 @@ pub mod watcher;
 
 pub use bindings::{IChannelEscrow, IMemoToken, IRelayedEscrow, IToken};
 pub use calls::{Call, EscrowCalls, Forecast, Opening, RowEffect, SettleRow, Verdict};
+pub use draws::{Drawn, draw_call};
 pub use escrow::{Escrow, OpenedChannel};
 pub use evidence::{EvidenceFault, OpenEvidence, TopUpEvidence};
 pub use fault::ChainFault;

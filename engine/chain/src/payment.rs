@@ -1,6 +1,7 @@
 //! What a transaction paid, by the tokens' own logs: a transfer through a wallet or a batch counts alike
 //! (draft-tempo-charge-00 and draft-evm-charge-00, Hash Verification).
 
+use crate::bindings::IEip3009::AuthorizationUsed;
 use crate::bindings::IMemoToken::TransferWithMemo;
 use crate::bindings::IToken;
 use crate::escrow::Escrow;
@@ -24,11 +25,15 @@ pub struct Transfer {
     pub amount: Amount,
     /// The memo, where one was given. TIP-20 tells of such a transfer twice, with its memo and without.
     pub memo: Option<B256>,
+    /// The nonce of the EIP-3009 authorisation that made it, where one did.
+    pub authorized: Option<B256>,
 }
 
 /// A transaction that took effect, and what it paid. It is not final: a reorg can undo it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentEvidence {
+    /// Who sent it.
+    pub sender: Address,
     /// Its transfers, in the order of its logs.
     pub transfers: Vec<Transfer>,
     /// The block.
@@ -43,14 +48,34 @@ impl Escrow {
     pub async fn paid_by(&self, transaction: B256) -> Result<PaymentEvidence, EvidenceFault> {
         let landed = self.rpc().effect_of(transaction).await?;
         let block = self.rpc().block_of(&landed).await?;
-        let transfers = landed.logs.iter().filter_map(read_transfer);
+        let mut transfers = read_transfers(&landed.logs);
+        transfers.retain(|transfer| transfer.from != self.address());
         Ok(PaymentEvidence {
-            transfers: transfers
-                .filter(|transfer| transfer.from != self.address())
-                .collect(),
+            sender: landed.sender,
+            transfers,
             block,
         })
     }
+}
+
+/// The transfers that logs tell of. A token tells that an authorisation was used right before the transfer that it made.
+fn read_transfers(logs: &[Log]) -> Vec<Transfer> {
+    let mut used: Option<(Address, AuthorizationUsed)> = None;
+    let mut transfers = Vec::new();
+    for log in logs {
+        if let Ok(event) = AuthorizationUsed::decode_log(&log.inner) {
+            used = Some((log.address(), event.data));
+            continue;
+        }
+        let Some(mut transfer) = read_transfer(log) else {
+            continue;
+        };
+        let made =
+            used.take_if(|(token, event)| *token == transfer.token && event.authorizer == transfer.from);
+        transfer.authorized = made.map(|(_, event)| event.nonce);
+        transfers.push(transfer);
+    }
+    transfers
 }
 
 /// Amounts beyond 128 bits are of no token that is sold for.
@@ -68,5 +93,10 @@ fn read_transfer(log: &Log) -> Option<Transfer> {
         to,
         amount: Amount::new(u128::try_from(amount).ok()?),
         memo,
+        authorized: None,
     })
 }
+
+#[cfg(test)]
+#[path = "payment_tests.rs"]
+mod tests;

@@ -14,12 +14,12 @@ use alloy::transports::RpcError;
 use weir_core::pull::{Leave, Pull, Purpose, permit2_separator};
 use weir_core::{ChannelId, Signature, Terms};
 
-/// The ways in which a payer's signature moves a token into an escrow.
+/// The ways in which a payer's signature moves a token: into an escrow, or to whom it pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PullPaths {
-    /// The token's EIP-712 domain separator, if it has EIP-3009 in the form that the escrow calls.
+    /// The token's EIP-712 domain separator, if it has EIP-3009 in the form that is called.
     pub eip3009: Option<B256>,
-    /// The Permit2 that the escrow calls.
+    /// The Permit2 that is called.
     pub permit2: Option<Permit2>,
 }
 
@@ -72,8 +72,6 @@ impl Escrow {
     }
 
     /// Whether the token has the `bytes` form of `receiveWithAuthorization`, the only one that the escrow calls.
-    ///
-    /// A function that is not there reverts without a word; one that is there says what is wrong with a nonsense.
     async fn token_takes_packed_signatures(&self, token: Address) -> Result<bool, ChainFault> {
         let nonsense = IEip3009::receiveWithAuthorizationCall {
             from: Address::with_last_byte(1),
@@ -84,17 +82,7 @@ impl Escrow {
             nonce: B256::ZERO,
             signature: Bytes::from_static(&[0; 65]),
         };
-        let request = TransactionRequest::default()
-            .from(self.address())
-            .to(token)
-            .input(nonsense.abi_encode().into());
-        match self.rpc().provider().call(request.into()).await {
-            Ok(_) => Ok(false),
-            Err(RpcError::ErrorResp(error)) => {
-                Ok(error.as_revert_data().is_some_and(|data| !data.is_empty()))
-            }
-            Err(error) => Err(ChainFault::rpc("asking the token for EIP-3009")(error)),
-        }
+        refuses_in_words(self, token, &nonsense).await
     }
 
     /// Whether what a payer signed was used up, or taken back, on the chain's newest state.
@@ -102,34 +90,73 @@ impl Escrow {
     /// # Errors
     /// [`ChainFault::Rpc`].
     pub async fn is_used_up(&self, pull: &Pull) -> Result<bool, ChainFault> {
-        let latest = BlockId::latest();
         match pull.leave {
             Leave::Eip3009 { .. } => {
-                let call = IEip3009::authorizationStateCall {
-                    authorizer: pull.from,
-                    nonce: pull.bound_nonce(),
-                };
-                let used = self.rpc().call_at(pull.token(), &call, latest).await?;
-                Ok(used.unwrap_or(false))
+                let (token, nonce) = (pull.token(), pull.bound_nonce());
+                self.rpc().is_authorization_used(token, pull.from, nonce).await
             }
             Leave::Permit2 { nonce, .. } => {
                 let permit2 = try_view(self.rpc(), self.address(), &IRelayedEscrow::PERMIT2Call {}).await?;
-                let call = IPermit2::nonceBitmapCall {
-                    owner: pull.from,
-                    word: nonce >> 8,
-                };
-                let bits = self
-                    .rpc()
-                    .call_at(permit2.unwrap_or_default(), &call, latest)
-                    .await?;
-                Ok(bits.unwrap_or_default().bit(nonce.as_limbs()[0] as usize & 0xff))
+                let permit2 = permit2.unwrap_or_default();
+                self.rpc().is_permit_used(permit2, pull.from, nonce).await
             }
         }
     }
 }
 
+impl Rpc {
+    /// Whether an EIP-3009 nonce was used, or taken back, on the newest state.
+    pub(crate) async fn is_authorization_used(
+        &self,
+        token: Address,
+        authorizer: Address,
+        nonce: B256,
+    ) -> Result<bool, ChainFault> {
+        let call = IEip3009::authorizationStateCall { authorizer, nonce };
+        let used = self.call_at(token, &call, BlockId::latest()).await?;
+        Ok(used.unwrap_or(false))
+    }
+
+    /// Whether a nonce of Permit2's was used, or taken back, on the newest state.
+    pub(crate) async fn is_permit_used(
+        &self,
+        permit2: Address,
+        owner: Address,
+        nonce: U256,
+    ) -> Result<bool, ChainFault> {
+        let call = IPermit2::nonceBitmapCall {
+            owner,
+            word: nonce >> 8,
+        };
+        let bits = self.call_at(permit2, &call, BlockId::latest()).await?;
+        Ok(bits.unwrap_or_default().bit(nonce.as_limbs()[0] as usize & 0xff))
+    }
+}
+
+/// Whether a contract has a function: one that is not there reverts without a word; one that is there says what is wrong
+/// with a nonsense.
+pub(crate) async fn refuses_in_words(
+    escrow: &Escrow,
+    to: Address,
+    nonsense: &impl SolCall,
+) -> Result<bool, ChainFault> {
+    let request = TransactionRequest::default()
+        .from(escrow.address())
+        .to(to)
+        .input(nonsense.abi_encode().into());
+    match escrow.rpc().provider().call(request.into()).await {
+        Ok(_) => Ok(false),
+        Err(RpcError::ErrorResp(error)) => Ok(error.as_revert_data().is_some_and(|data| !data.is_empty())),
+        Err(error) => Err(ChainFault::rpc("asking the token for EIP-3009")(error)),
+    }
+}
+
 /// A view's answer; `None` where the contract has no such function, or there is no contract.
-async fn try_view<C: SolCall>(rpc: &Rpc, to: Address, call: &C) -> Result<Option<C::Return>, ChainFault> {
+pub(crate) async fn try_view<C: SolCall>(
+    rpc: &Rpc,
+    to: Address,
+    call: &C,
+) -> Result<Option<C::Return>, ChainFault> {
     match rpc.call_at(to, call, BlockId::latest()).await {
         Err(ChainFault::Rpc { answered: true, .. } | ChainFault::Undecodable { .. }) => Ok(None),
         answer => answer,

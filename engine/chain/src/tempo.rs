@@ -206,6 +206,7 @@ impl ForeignTransaction {
             to,
             amount: Amount::new(u128::try_from(amount).map_err(|_| ForeignRefusal::Transfer)?),
             memo,
+            authorized: None,
         })
     }
 

@@ -9,12 +9,14 @@
 //! | [`ids`], [`terms`] | which channel, between whom, under which signing domain |
 //! | [`signature`], [`voucher`], [`recover`] | is this promise really the signer's |
 //! | [`pull`] | what a payer signs whose deposit somebody else pulls |
+//! | [`draw`] | what a payer signs for one payment that the seller sends |
 //! | [`channel`], [`step`] | what may happen to a channel, and what then is true |
 //! | [`planner`] | what is worth collecting now, and how much of it |
 //! | [`refusal`] | every typed no |
 
 pub mod amount;
 pub mod channel;
+pub mod draw;
 pub mod ids;
 pub mod planner;
 pub mod pull;
@@ -28,6 +30,7 @@ pub mod voucher;
 
 pub use amount::{Amount, Cumulative};
 pub use channel::{Capture, ChainState, Channel, Charge, ChargePhase, Closing, Standing};
+pub use draw::Draw;
 pub use ids::{ChannelId, ChargeId};
 pub use pull::{Leave, Pull, Purpose};
 pub use refusal::Refusal;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an EIP-3009 token has signed when the recipient itself pulls.
 const RECEIVE_TYPE: &str = "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)";
-const PERMISSIONS_TYPE: &str = "TokenPermissions(address token,uint256 amount)";
+pub(crate) const PERMISSIONS_TYPE: &str = "TokenPermissions(address token,uint256 amount)";
 const OPEN_WITNESS_TYPE: &str = "ChannelOpenWitness(address payee,bytes32 salt,address authorizedSigner)";
 const OPEN_PERMIT_TYPE: &str = "PermitWitnessTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,ChannelOpenWitness witness)ChannelOpenWitness(address payee,bytes32 salt,address authorizedSigner)TokenPermissions(address token,uint256 amount)";
 const TOP_UP_WITNESS_TYPE: &str = "ChannelTopUpWitness(bytes32 channelId)";
@@ -150,11 +150,7 @@ impl Pull {
                 ]))
             }
         };
-        let mut message = [0u8; 66];
-        message[..2].copy_from_slice(b"\x19\x01");
-        message[2..34].copy_from_slice(separator.as_slice());
-        message[34..].copy_from_slice(structure.as_slice());
-        keccak256(message)
+        signing_hash(separator, structure)
     }
 
     /// The type of a permit for this purpose, and the hash of its witness.
@@ -187,11 +183,20 @@ pub fn permit2_separator(chain_id: u64, permit2: Address) -> B256 {
     ]))
 }
 
-fn word(amount: Amount) -> B256 {
+/// EIP-712: what is signed of a structure in a domain.
+pub(crate) fn signing_hash(separator: B256, structure: B256) -> B256 {
+    let mut message = [0u8; 66];
+    message[..2].copy_from_slice(b"\x19\x01");
+    message[2..34].copy_from_slice(separator.as_slice());
+    message[34..].copy_from_slice(structure.as_slice());
+    keccak256(message)
+}
+
+pub(crate) fn word(amount: Amount) -> B256 {
     U256::from(amount.base_units()).into()
 }
 
 /// `abi.encode` of static values.
-fn words<const N: usize>(words: [B256; N]) -> Vec<u8> {
+pub(crate) fn words<const N: usize>(words: [B256; N]) -> Vec<u8> {
     words.iter().flat_map(|word| word.0).collect()
 }

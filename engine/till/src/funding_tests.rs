@@ -1,12 +1,17 @@
 //! What must hold of pulled deposits before and after they are sent, on a gas key that tells what it was asked.
 
+#[path = "funding_draws_tests.rs"]
+mod draws;
 #[path = "funding_world.rs"]
 mod world;
 
 use super::*;
 use alloy_primitives::{Address, U256};
+use std::sync::atomic::Ordering;
 use weir_chain::Outcome;
 use weir_core::pull::{Leave, Pull};
+use weir_protocol::charge::SignedDraw;
+use weir_protocol::rails::SignedPull;
 use weir_store::faults::{Fault, Place, Plan};
 use weir_store::memory::{self, Image};
 use world::{BIRTH, Bench, NOW, TestGas, landed, order, signed};
@@ -267,12 +272,13 @@ async fn a_pull_whose_nonce_was_used_elsewhere_is_made_again_under_another() {
     let bench = Bench::new().await;
     bench.gas.with(|world| {
         world.outcome = Some(Outcome::NotSeen);
-        world.answer = Some(Ok(false));
+        world.answer = Some(Ok(Posted::NonceTaken));
     });
     let signed = signed(1, 1, |_| ());
     bench.submit(&signed, 1).await.unwrap();
-    let none = bench.funding.outcome(order(&signed, 1), PATIENCE).await;
+    let none = bench.funding.outcome(order(&signed, 1), 4 * PATIENCE).await;
     assert!(matches!(none, Err(FundNo::Unknown(_))), "{none:?}");
+    assert!(bench.sent().len() > 3, "it is asked again before it is believed");
     bench.gas.with(|world| {
         world.outcome = Some(landed(true));
         world.answer = None;

@@ -1,16 +1,22 @@
 //! A gas key that tells what it was asked, and a till before it.
 
 use super::super::*;
+use crate::books::UsedCredential;
 use crate::clock::Clock;
 use crate::freshness::Budget;
 use crate::till::TillConfig;
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 use async_trait::async_trait;
 use k256::ecdsa::SigningKey;
-use weir_chain::{Call, Envelope, Landed, Outcome, Permit2};
+use std::sync::atomic::{AtomicU64, Ordering};
+use weir_chain::{Call, Drawn, Envelope, Landed, Outcome, Permit2};
+use weir_core::draw::Spelling;
+use weir_core::pull::Purpose;
 use weir_core::pull::{Leave, Pull};
-use weir_core::{Cumulative, Domain, Signature, Terms};
+use weir_core::{ChannelId, Cumulative, Domain, Draw, Signature, Terms};
 use weir_protocol::ChallengeTag;
+use weir_protocol::charge::SignedDraw;
+use weir_protocol::rails::SignedPull;
 use weir_store::memory::{self, Image};
 use weir_store::{Birth, Journal};
 
@@ -24,6 +30,7 @@ pub(super) const TOKEN: Address = Address::repeat_byte(0x70);
 pub(super) const SEPARATOR: B256 = B256::repeat_byte(0xd0);
 pub(super) const CONFIG: FundingConfig = FundingConfig {
     deposit_min: Amount::new(100),
+    charge_min: Amount::new(10),
     fee_max: 1_000,
     gas_per_hour_max: 4_000_000,
     finality_blocks: 2,
@@ -54,8 +61,10 @@ pub(super) struct World {
     pub(super) sent: Vec<Envelope>,
     /// Whether each stood in the books when it was sent.
     pub(super) written_first: bool,
-    /// What a broadcast is answered with: false when the nonce is taken.
-    pub(super) answer: Option<Result<bool, ChainTrouble>>,
+    /// What a broadcast is answered with.
+    pub(super) answer: Option<Result<Posted, ChainTrouble>>,
+    /// What used a payment's signature up, as the node tells it.
+    pub(super) drawn: Option<Drawn>,
     pub(super) outcome: Option<Outcome>,
     pub(super) height: u64,
     /// How often the chain was asked what bears on a pull.
@@ -68,6 +77,25 @@ pub(super) struct TestGas(Arc<Mutex<World>>);
 impl TestGas {
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
         change(&mut self.0.lock().unwrap())
+    }
+
+    fn look(&self) -> Situation {
+        self.with(|world| {
+            world.asked += 1;
+            Situation {
+                head: UnixSeconds(NOW),
+                channel: world.channel.map(|deposit| weir_core::ChainState {
+                    deposit: Cumulative::new(deposit),
+                    settled: Cumulative::ZERO,
+                    close_requested_at: None,
+                    finalized: false,
+                }),
+                is_used_up: world.used_up,
+                payer_has_code: world.payer_has_code,
+                payer_balance: Amount::new(10_000),
+                gas_balance: world.gas_balance,
+            }
+        })
     }
 
     pub(super) fn envelope(nonce: u64, fee: u128) -> Envelope {
@@ -89,22 +117,17 @@ impl Gas for TestGas {
     }
 
     async fn situation(&self, _: &Pull, _: ChannelId) -> Result<Situation, ChainTrouble> {
-        Ok(self.with(|world| {
-            world.asked += 1;
-            Situation {
-                head: UnixSeconds(NOW),
-                channel: world.channel.map(|deposit| weir_core::ChainState {
-                    deposit: Cumulative::new(deposit),
-                    settled: Cumulative::ZERO,
-                    close_requested_at: None,
-                    finalized: false,
-                }),
-                is_used_up: world.used_up,
-                payer_has_code: world.payer_has_code,
-                payer_balance: Amount::new(10_000),
-                gas_balance: world.gas_balance,
-            }
-        }))
+        Ok(self.look())
+    }
+
+    async fn draw_situation(&self, _: &Draw) -> Result<Situation, ChainTrouble> {
+        let mut situation = self.look();
+        situation.channel = None;
+        Ok(situation)
+    }
+
+    async fn drawn(&self, _: &Draw, _: UnixSeconds) -> Result<Drawn, ChainTrouble> {
+        Ok(self.with(|world| world.drawn).unwrap_or(Drawn::Unknown))
     }
 
     async fn balance(&self) -> Result<u128, ChainTrouble> {
@@ -133,10 +156,22 @@ impl Gas for TestGas {
     }
 
     async fn bump(&self, stuck: &Envelope) -> Result<Envelope, ChainTrouble> {
-        Ok(Self::envelope(stuck.nonce, stuck.max_fee_per_gas * 2))
+        Ok(Envelope {
+            to: stuck.to,
+            ..Self::envelope(stuck.nonce, stuck.max_fee_per_gas * 2)
+        })
     }
 
-    async fn broadcast(&self, envelope: &Envelope) -> Result<bool, ChainTrouble> {
+    async fn make_room(&self, stuck: &Envelope) -> Result<Envelope, ChainTrouble> {
+        let to = Some(self.address());
+        let fee = stuck.max_fee_per_gas * 2;
+        Ok(Envelope {
+            to,
+            ..Self::envelope(stuck.nonce, fee)
+        })
+    }
+
+    async fn broadcast(&self, envelope: &Envelope) -> Result<Posted, ChainTrouble> {
         let journal = self.with(|world| world.journal.clone()).unwrap();
         let written = read_records(&*journal).unwrap();
         let written = written
@@ -145,7 +180,7 @@ impl Gas for TestGas {
         self.with(|world| {
             world.written_first = written;
             world.sent.push(envelope.clone());
-            world.answer.clone().unwrap_or(Ok(true))
+            world.answer.clone().unwrap_or(Ok(Posted::Taken))
         })
     }
 
@@ -165,6 +200,7 @@ impl Gas for TestGas {
 pub(super) fn landed(success: bool) -> Outcome {
     Outcome::Landed(Landed {
         success,
+        sender: Address::ZERO,
         block_number: 10,
         block_hash: B256::ZERO,
         gas_used: 150_000,
@@ -212,13 +248,58 @@ pub(super) fn signed(payer: u8, salt: u8, change: impl FnOnce(&mut Pull)) -> Sig
     } else {
         B256::repeat_byte(0xd2)
     };
-    let digest = pull.digest(separator, ESCROW);
+    let signature = sign(&key, pull.digest(separator, ESCROW));
+    SignedPull { pull, signature }
+}
+
+fn sign(key: &SigningKey, digest: B256) -> Signature {
     let (ecdsa, id) = key.sign_prehash_recoverable(digest.as_slice());
     let mut bytes = [0u8; 65];
     bytes[..64].copy_from_slice(&ecdsa.to_bytes());
     bytes[64] = 27 + id.to_byte();
-    let signature = Signature::from_bytes(&bytes).unwrap();
-    SignedPull { pull, signature }
+    Signature::from_bytes(&bytes).unwrap()
+}
+
+/// A payment, signed by the payer of this number for a challenge of this one.
+pub(super) fn signed_draw(payer: u8, challenge: u8, change: impl FnOnce(&mut Draw)) -> SignedDraw {
+    signed_draw_spelled(payer, challenge, Spelling::Draft, change)
+}
+
+pub(super) fn signed_draw_spelled(
+    payer: u8,
+    challenge: u8,
+    spelling: Spelling,
+    change: impl FnOnce(&mut Draw),
+) -> SignedDraw {
+    let from = signed(payer, 0, |_| ()).pull.from;
+    let mut draw = Draw {
+        from,
+        to: Address::repeat_byte(0xbb),
+        token: TOKEN,
+        amount: Amount::new(1_000),
+        leave: Leave::Eip3009 {
+            valid_after: U256::ZERO,
+            valid_before: U256::from(NOW + 300),
+        },
+        binding: B256::repeat_byte(challenge),
+    };
+    change(&mut draw);
+    let separator = match draw.leave {
+        Leave::Eip3009 { .. } => SEPARATOR,
+        Leave::Permit2 { .. } => B256::repeat_byte(0xd2),
+    };
+    let key = SigningKey::from_slice(&[payer; 32]).unwrap();
+    let digest = draw.digest(separator, Address::repeat_byte(9), spelling);
+    let signature = sign(&key, digest);
+    SignedDraw { draw, signature }
+}
+
+pub(super) fn draw_order(signed: &SignedDraw) -> DrawOrder<'_> {
+    DrawOrder {
+        signed,
+        credential: credential(0),
+        since: UnixSeconds(NOW),
+    }
 }
 
 pub(super) struct Bench {
@@ -255,13 +336,14 @@ impl Bench {
             height: 10,
             ..World::default()
         })));
-        let paths = PullPaths {
+        let pulls = PullPaths {
             eip3009: Some(SEPARATOR),
             permit2: Some(Permit2 {
                 address: Address::repeat_byte(0x22),
                 separator: B256::repeat_byte(0xd2),
             }),
         };
+        let paths = Paths { pulls, draws: pulls };
         let (funding, funder) = Funding::open(&till, Arc::new(gas.clone()), paths, CONFIG).unwrap();
         let stop = watch::Sender::new(false);
         tokio::spawn(funder.run(stop.subscribe()));
@@ -279,7 +361,22 @@ impl Bench {
     }
 
     pub(super) async fn submit(&self, signed: &SignedPull, channel: u8) -> Result<(), FundNo> {
-        self.funding.submit(order(signed, channel)).await
+        match self.funding.prepare(order(signed, channel)).await? {
+            Ready::Fresh(fresh) => self.funding.send(fresh).await,
+            Ready::OnItsWay | Ready::Done(_) => Ok(()),
+        }
+    }
+
+    pub(super) async fn draw(&self, signed: &SignedDraw) -> Result<Ready, FundNo> {
+        self.funding.prepare_draw(draw_order(signed)).await
+    }
+
+    /// Sends what is left to be sent.
+    pub(super) async fn pay(&self, signed: &SignedDraw) -> Result<(), FundNo> {
+        match self.draw(signed).await? {
+            Ready::Fresh(fresh) => self.funding.send(fresh).await,
+            Ready::OnItsWay | Ready::Done(_) => Ok(()),
+        }
     }
 
     pub(super) fn sent(&self) -> Vec<u64> {

@@ -278,6 +278,7 @@ impl OnChain {
         let transaction = ForeignTransaction::decode(raw)?;
         let seen = rails::Seen::Payment(PaymentSeen {
             chain_id: transaction.chain_id,
+            sender: Some(transaction.sender),
             transfers: vec![seen(transaction.transfer()?)],
             lands: Lands::Before(transaction.valid_before),
         });
@@ -292,6 +293,7 @@ impl OnChain {
         let is_final = self.is_final(found.block.number).await?;
         let seen = rails::Seen::Payment(PaymentSeen {
             chain_id: self.escrow.domain().chain_id(),
+            sender: Some(found.sender),
             transfers: found.transfers.into_iter().map(seen).collect(),
             lands: Lands::At(found.block.timestamp),
         });
@@ -350,6 +352,7 @@ fn seen(transfer: Transfer) -> TransferSeen {
         to: transfer.to,
         amount: transfer.amount,
         memo: transfer.memo,
+        authorized: transfer.authorized,
     }
 }
 

@@ -16,8 +16,9 @@ pub use outcome::{Broadcast, Landed, Outcome};
 use crate::calls::Call;
 use crate::fault::ChainFault;
 use crate::rpc::Rpc;
+use alloy::consensus::TxEip1559;
 use alloy::network::TxSigner;
-use alloy::primitives::{Address, Bytes, Signature};
+use alloy::primitives::{Address, B256, Bytes, Signature};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use core::fmt;
@@ -27,6 +28,8 @@ use tokio::time::Instant;
 
 /// No replacement offers more than so many times the fee of the moment.
 pub const FEE_FACTOR_MAX: u128 = 10;
+/// What a call of nothing takes: a transaction's intrinsic gas, and as much again for chains that count otherwise.
+const NOTHING_GAS: u64 = 42_000;
 
 /// One account that sends transactions. Clones share their nonces; two senders of one key would not.
 #[derive(Clone)]
@@ -160,12 +163,28 @@ impl Sender {
     /// [`SendFault::FeeCeiling`] when it already pays [`FEE_FACTOR_MAX`] times the fee of the moment, so that its fee
     /// is not what holds it up; [`SendFault::Chain`], [`SendFault::Envelope`] or [`SendFault::Signer`].
     pub async fn bump(&self, envelope: &Envelope) -> Result<Envelope, SendFault> {
+        self.dearer(envelope.transaction()?, envelope.hash).await
+    }
+
+    /// A call of nothing with the same nonce, for more as [`bump`](Self::bump) does: what cannot have its effect any more
+    /// makes room for what waits behind it.
+    ///
+    /// # Errors
+    /// As [`bump`](Self::bump).
+    pub async fn make_room(&self, envelope: &Envelope) -> Result<Envelope, SendFault> {
         let mut transaction = envelope.transaction()?;
+        transaction.to = self.address().into();
+        transaction.input = Bytes::new();
+        transaction.gas_limit = NOTHING_GAS;
+        self.dearer(transaction, envelope.hash).await
+    }
+
+    async fn dearer(&self, mut transaction: TxEip1559, hash: B256) -> Result<Envelope, SendFault> {
         let now = self.rpc.provider().estimate_eip1559_fees().await;
         let now = now.map_err(ChainFault::rpc("reading the fees of the moment"))?;
         let raised = envelope::raised(transaction.max_fee_per_gas).max(now.max_fee_per_gas);
         if raised > now.max_fee_per_gas.saturating_mul(FEE_FACTOR_MAX) {
-            return Err(SendFault::FeeCeiling(envelope.hash));
+            return Err(SendFault::FeeCeiling(hash));
         }
         transaction.max_fee_per_gas = raised;
         transaction.max_priority_fee_per_gas = envelope::raised(transaction.max_priority_fee_per_gas)

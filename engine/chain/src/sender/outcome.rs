@@ -21,6 +21,8 @@ const WAIT_POLL_MILLISECONDS: u64 = 250;
 pub struct Landed {
     /// Whether it took effect; false means that it reverted, which is definitive on this fork.
     pub success: bool,
+    /// Who sent it.
+    pub sender: Address,
     /// Height of its block.
     pub block_number: u64,
     /// Its block.
@@ -175,6 +177,7 @@ impl Rpc {
             let (block_number, block_hash) = (receipt.block_number?, receipt.block_hash?);
             Some(Landed {
                 success: receipt.inner.status(),
+                sender: receipt.from,
                 block_number,
                 block_hash,
                 gas_used: receipt.gas_used,

@@ -6,7 +6,7 @@ use crate::config::{self, Config, Problem};
 use crate::table::Output;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use weir_chain::{Escrow, Rpc};
+use weir_chain::{Escrow, PullPaths, Rpc};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,24 +72,31 @@ async fn ask_chain(config: &Config) -> Result<Vec<Problem>, Failure> {
     let most = escrow.max_deposit(chain.token).await.map_err(Failure::failed)?;
     let mut found = config.deposits_above(most);
     if config.funding.is_some() {
-        let paths = escrow.pull_paths(chain.token).await.map_err(Failure::failed)?;
-        let ways = [
-            (paths.eip3009.is_some(), "authorization"),
-            (paths.permit2.is_some(), "permit2"),
-        ];
-        let ways: Vec<_> = ways.iter().filter(|(is, _)| *is).map(|(_, way)| *way).collect();
-        if ways.is_empty() {
+        let ways = ways(&escrow.pull_paths(chain.token).await.map_err(Failure::failed)?);
+        let charges = self::ways(&escrow.draw_paths(chain.token).await.map_err(Failure::failed)?);
+        if !charges.is_empty() {
+            note(&format!("charges can be paid by: {}", charges.join(", ")));
+        }
+        if ways.is_empty() && charges.is_empty() {
             found.push(Problem {
                 file: config.file.clone(),
                 line: None,
                 key: "funding".to_owned(),
-                reason: "has no use here: neither the escrow nor the token takes signed deposits".to_owned(),
+                reason: "has no use here: neither the escrow nor the token takes what payers sign".to_owned(),
             });
-        } else {
+        } else if !ways.is_empty() {
             note(&format!("deposits can be pulled by: {}", ways.join(", ")));
         }
     }
     Ok(found)
+}
+
+fn ways(paths: &PullPaths) -> Vec<&'static str> {
+    let ways = [
+        (paths.eip3009.is_some(), "authorization"),
+        (paths.permit2.is_some(), "permit2"),
+    ];
+    ways.iter().filter(|(is, _)| *is).map(|(_, way)| *way).collect()
 }
 
 fn verdict(file: &Path, warnings: usize) -> String {

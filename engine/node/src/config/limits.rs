@@ -41,6 +41,8 @@ pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const VIEW_AGE_SECONDS_MAX: u64 = 60;
 /// The least deposit that is pulled for a payer, in base units: 1.00 of a token with 6 decimals.
 pub const FUNDING_DEPOSIT_MIN: u128 = 1_000_000;
+/// The least payment that is sent for a payer, in base units: 0.01 of a token with 6 decimals.
+pub const FUNDING_CHARGE_MIN: u128 = 10_000;
 /// The most that a unit of gas for a pull may cost.
 pub const FUNDING_FEE_MAX_GWEI: u64 = 100;
 /// The most gas for all pulls of an hour: about eighty of them.

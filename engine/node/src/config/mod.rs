@@ -167,6 +167,8 @@ pub struct Funding {
     pub key_file: Option<PathBuf>,
     /// Smaller deposits are not pulled.
     pub deposit_min: Amount,
+    /// Smaller payments are not sent.
+    pub charge_min: Amount,
     /// The most that a unit of gas may cost.
     pub fee_max_gwei: u64,
     /// The most gas within an hour.

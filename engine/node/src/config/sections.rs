@@ -256,6 +256,9 @@ fn funding(mut section: Section<'_, '_>, chain: Option<&Chain>) -> Funding {
         deposit_min: section
             .parsed("deposit_min")
             .unwrap_or(Amount::new(limits::FUNDING_DEPOSIT_MIN)),
+        charge_min: section
+            .parsed("charge_min")
+            .unwrap_or(Amount::new(limits::FUNDING_CHARGE_MIN)),
         fee_max_gwei: section.number(
             "fee_max_gwei",
             limits::FUNDING_FEE_MAX_GWEI,
@@ -269,6 +272,9 @@ fn funding(mut section: Section<'_, '_>, chain: Option<&Chain>) -> Funding {
     };
     if funding.deposit_min.is_zero() {
         section.refuse("deposit_min", "is zero: anybody could have gas spent for nothing");
+    }
+    if funding.charge_min.is_zero() {
+        section.refuse("charge_min", "is zero: anybody could have gas spent for nothing");
     }
     if let Some(chain) = chain {
         if chain.domain_name != EVM_DOMAIN_NAME {

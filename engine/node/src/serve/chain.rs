@@ -5,11 +5,12 @@ use crate::config::Config;
 use crate::keys::SecretKey;
 use std::future::Future;
 use std::time::Duration;
-use weir_chain::{ChainFault, Escrow, PullPaths, Rpc, Sender};
+use weir_chain::{ChainFault, Escrow, Rpc, Sender};
 use weir_core::Cumulative;
 use weir_protocol::rails::Rail;
 use weir_store::Journal;
 use weir_till::facts::{BeginFault, Followed};
+use weir_till::funding::Paths;
 use weir_till::gateway::front::Front;
 use weir_till::shop::Reached;
 
@@ -64,16 +65,21 @@ pub(super) async fn reach(
     Ok((reached, deposit_max))
 }
 
-/// Connects the gas key, and finds out what the escrow and the token can do with a signature.
-async fn gas(config: &Config, escrow: &Escrow, key: &SecretKey) -> Result<(Sender, PullPaths), ChainFault> {
-    let paths = escrow.pull_paths(config.chain.token).await?;
+/// Connects the gas key, and finds out what the escrow, the token and the chain can do with a signature.
+async fn gas(config: &Config, escrow: &Escrow, key: &SecretKey) -> Result<(Sender, Paths), ChainFault> {
+    let token = config.chain.token;
+    let paths = Paths {
+        pulls: escrow.pull_paths(token).await?,
+        draws: escrow.draw_paths(token).await?,
+    };
     let sender = Sender::connect(escrow.rpc().clone(), key.signer().clone()).await?;
     tracing::info!(
         gas_key = %sender.address(), balance_wei = sender.balance().await?,
-        authorization = paths.eip3009.is_some(), permit2 = paths.permit2.is_some(),
-        "deposits are pulled for payers who sign"
+        deposits_by_authorization = paths.pulls.eip3009.is_some(), deposits_by_permit2 = paths.pulls.permit2.is_some(),
+        charges_by_authorization = paths.draws.eip3009.is_some(), charges_by_permit2 = paths.draws.permit2.is_some(),
+        "what payers sign is sent for them"
     );
-    if paths.is_empty() {
+    if paths.pulls.is_empty() {
         tracing::warn!(
             "neither this escrow nor this token takes signed deposits: payers are asked to send them themselves"
         );

@@ -84,6 +84,7 @@ pub(super) fn shop(config: &Config, secrets: Secrets) -> ShopConfig {
         },
         funding: funding.map(|funding| FundingConfig {
             deposit_min: funding.deposit_min,
+            charge_min: funding.charge_min,
             fee_max: u128::from(funding.fee_max_gwei) * WEI_PER_GWEI,
             gas_per_hour_max: funding.gas_per_hour_max,
             finality_blocks,

@@ -29,6 +29,8 @@ pub struct TransferSeen {
     pub amount: Amount,
     /// The memo, where the token knows memos and one was given.
     pub memo: Option<B256>,
+    /// The nonce of the EIP-3009 authorisation that made it, if one did.
+    pub authorized: Option<B256>,
 }
 
 /// When a transaction landed, or may.
@@ -45,6 +47,8 @@ pub enum Lands {
 pub struct PaymentSeen {
     /// The chain.
     pub chain_id: u64,
+    /// Who sent it and paid for its gas, where that is told.
+    pub sender: Option<Address>,
     /// Its transfers.
     pub transfers: Vec<TransferSeen>,
     /// When it landed, or may.
@@ -90,6 +94,9 @@ pub enum ChargeRefusal {
         "the transaction does not expire with the challenge; sign a validBefore no later than its expires"
     )]
     Outlasts,
+    /// The payer signed for it, which names another challenge.
+    #[error("the transfer was made by a signature that names its challenge; show that as the credential")]
+    Signed,
     /// Somebody else than the credential's source paid.
     #[error("the transfer was not made by the credential's source")]
     Payer,
@@ -183,6 +190,7 @@ fn fits(rules: &ChargeRules, transfer: &TransferSeen, against: Judging<'_>) -> R
         )
     } else {
         let payer = against.payer;
+        require(transfer.authorized.is_none(), ChargeRefusal::Signed)?;
         require(
             payer.is_none_or(|payer| payer == transfer.from),
             ChargeRefusal::Payer,
@@ -193,7 +201,7 @@ fn fits(rules: &ChargeRules, transfer: &TransferSeen, against: Judging<'_>) -> R
 /// How much is wrong with a transfer of which this is the first thing.
 const fn distance(refusal: ChargeRefusal) -> u8 {
     match refusal {
-        ChargeRefusal::Memo | ChargeRefusal::Payer => 0,
+        ChargeRefusal::Memo | ChargeRefusal::Payer | ChargeRefusal::Signed => 0,
         ChargeRefusal::Amount => 1,
         ChargeRefusal::Recipient => 2,
         _ => 3,
@@ -210,6 +218,6 @@ fn is_bound(memo: B256, against: Judging<'_>) -> bool {
     attributed || against.offer.method_details.memo == Some(memo)
 }
 
-fn require(holds: bool, otherwise: ChargeRefusal) -> Result<(), ChargeRefusal> {
+pub(super) fn require(holds: bool, otherwise: ChargeRefusal) -> Result<(), ChargeRefusal> {
     if holds { Ok(()) } else { Err(otherwise) }
 }

@@ -8,14 +8,17 @@
 //! |---|---|---|
 //! | `tempo` | a transfer with a memo, broadcast by the server or by the client | the memo |
 //! | `tempo`, amount 0 | a signature | the challenge's id in it |
+//! | `evm` | a transfer that the client signed for and the server sends | the challenge's hash in what is signed |
 //! | `evm` | a transfer that the client broadcast | nothing: only that it is younger than the challenge |
 
 pub mod judge;
 pub mod proof;
 pub mod receipt;
 pub mod request;
+pub mod signed;
 
 use crate::credential::Credential;
+use crate::did::DidPkh;
 use crate::hex;
 use crate::problem::{Problem, ProblemType};
 use crate::rails::payload::Fields;
@@ -29,6 +32,9 @@ use weir_core::signature::SIGNATURE_BYTES;
 pub use judge::{ChargeRefusal, Judging, PaymentSeen, TransferSeen, judge};
 pub use receipt::ChargeReceipt;
 pub use request::{ChargeDetails, ChargeRequest};
+pub use signed::{SignedDraw, judge_drawn};
+
+pub use crate::rails::signed::{TYPE_AUTHORIZATION, TYPE_PERMIT2};
 
 /// Where Permit2 is on every chain that has it.
 pub const PERMIT2: Address = address!("0x000000000022D473030F116dDEE9F6B43aC78BA3");
@@ -46,7 +52,7 @@ pub struct ChargeRules {
     pub addresses: AddressSpelling,
     /// True when transfers carry a memo that binds them to their challenge.
     pub has_memo: bool,
-    /// The values of `payload.type` that are taken.
+    /// The values of `payload.type` that are taken; of those that a challenge lists, no others.
     pub types: &'static [&'static str],
     /// True when challenges list those values, and receipts carry `challengeId` and `chainId`.
     pub is_explicit: bool,
@@ -65,7 +71,7 @@ pub const CHARGES: [&ChargeRules; 2] = [
         method: "evm",
         addresses: AddressSpelling::Checksummed,
         has_memo: false,
-        types: &[TYPE_HASH],
+        types: &[TYPE_AUTHORIZATION, TYPE_PERMIT2, TYPE_HASH],
         is_explicit: true,
     },
 ];
@@ -82,6 +88,8 @@ pub enum ChargeClaim {
     Raw(RawTransaction),
     /// The client broadcast it: `type: "hash"`.
     Mined(B256),
+    /// The client signed for it, and the server is to send it: `type: "authorization"` or `"permit2"`.
+    Signed(Box<SignedDraw>),
     /// Nothing is to be paid, and this account says that it is there: `type: "proof"`.
     Proof {
         /// Whose signature it is to be.
@@ -97,7 +105,7 @@ impl ChargeClaim {
         match self {
             Self::Raw(raw) => Evidence::RawPayment { bytes: &raw.0 },
             Self::Mined(tx_hash) => Evidence::PaidBy { tx_hash: *tx_hash },
-            Self::Proof { .. } => Evidence::None,
+            Self::Proof { .. } | Self::Signed(_) => Evidence::None,
         }
     }
 }
@@ -116,22 +124,44 @@ impl ChargeRules {
         let fields = Fields(&credential.payload);
         let kind = fields.text("type")?;
         // Where nothing is to be paid, nothing but a proof will do, and nowhere else will a proof.
-        let fits = self.types.contains(&kind) && (kind == TYPE_PROOF) == offer.amount.is_zero();
+        let listed = offer.method_details.credential_types.as_ref();
+        let is_offered = listed.is_none_or(|listed| listed.iter().any(|one| one == kind));
+        let fits = is_offered && self.types.contains(&kind) && (kind == TYPE_PROOF) == offer.amount.is_zero();
         if !fits {
             return Err(PayloadError::NotAccepted("type"));
         }
         match kind {
             TYPE_TRANSACTION => fields.transaction("signature").map(ChargeClaim::Raw),
-            TYPE_PROOF => {
-                let payer = credential.payer().map_err(|_| PayloadError::Source)?;
-                let payer = payer.filter(|payer| payer.chain_id == offer.method_details.chain_id);
-                Ok(ChargeClaim::Proof {
-                    account: payer.ok_or(PayloadError::Source)?.address,
-                    signature: signature(fields)?,
-                })
+            TYPE_PROOF => Ok(ChargeClaim::Proof {
+                account: source(credential, offer)?.ok_or(PayloadError::Source)?,
+                signature: signature(fields)?,
+            }),
+            TYPE_AUTHORIZATION => {
+                let signed = signed::read(fields, &credential.challenge, offer)?;
+                // Who says twice who pays says the same (draft-evm-charge-00, Credential Structure).
+                let told = source(credential, offer)?;
+                signed::must_agree(told.is_none_or(|told| told == signed.draw.from), "from")?;
+                Ok(ChargeClaim::Signed(Box::new(signed)))
+            }
+            TYPE_PERMIT2 => {
+                let mut signed = signed::read(fields, &credential.challenge, offer)?;
+                let payer = source(credential, offer)?.ok_or(PayloadError::Source)?;
+                signed.draw.from = signed::payer(payer)?;
+                Ok(ChargeClaim::Signed(Box::new(signed)))
             }
             _ => fields.word("hash").map(ChargeClaim::Mined),
         }
+    }
+}
+
+/// Who the credential says pays, which must be on the challenge's chain.
+fn source(credential: &Credential, offer: &ChargeRequest) -> Result<Option<Address>, PayloadError> {
+    let payer = credential.payer().map_err(|_| PayloadError::Source)?;
+    let is_here = |payer: &DidPkh| payer.chain_id == offer.method_details.chain_id;
+    match payer {
+        Some(payer) if is_here(&payer) => Ok(Some(payer.address)),
+        Some(_) => Err(PayloadError::Source),
+        None => Ok(None),
     }
 }
 
@@ -148,7 +178,9 @@ fn signature(fields: Fields<'_>) -> Result<Signature, PayloadError> {
 /// (draft-evm-charge-00, Error Responses). The session drafts have other words and another status.
 pub fn payload_problem(error: &PayloadError) -> Problem {
     let kind = match error {
-        PayloadError::Signature(_) => ProblemType::VerificationFailed,
+        PayloadError::Signature(_) | PayloadError::NotAsked(_) | PayloadError::OfAnotherChallenge => {
+            ProblemType::VerificationFailed
+        }
         _ => ProblemType::MalformedCredential,
     };
     Problem::new(kind, error.to_string())

@@ -45,6 +45,14 @@ pub struct ChargeDetails {
         skip_serializing_if = "Option::is_none"
     )]
     pub permit2_address: Option<Address>,
+    /// EVM: who sends permits, which each names as its spender. The draft has no field for it; without one nobody could
+    /// sign.
+    #[serde(
+        default,
+        deserialize_with = "hex::de_address_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub permit2_spender: Option<Address>,
     /// EVM: accepted values of `payload.type`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_types: Option<Vec<String>>,
@@ -67,6 +75,11 @@ impl ChargeRequest {
                 &mut value,
                 "/methodDetails/permit2Address",
                 self.method_details.permit2_address,
+            );
+            respell(
+                &mut value,
+                "/methodDetails/permit2Spender",
+                self.method_details.permit2_spender,
             );
         }
         Ok(json::canonical_b64(&value)?)

@@ -34,6 +34,7 @@ fn offer(amount: u128) -> ChargeRequest {
             chain_id: CHAIN,
             memo: Some(MEMO),
             permit2_address: None,
+            permit2_spender: None,
             credential_types: None,
         },
     }
@@ -61,12 +62,14 @@ fn transfer() -> TransferSeen {
         to: SELLER,
         amount: Amount::new(100),
         memo: Some(MEMO),
+        authorized: None,
     }
 }
 
 fn judged(method: &str, transfers: &[TransferSeen], lands: Lands) -> Result<Address, ChargeRefusal> {
     let seen = Seen::Payment(PaymentSeen {
         chain_id: CHAIN,
+        sender: None,
         transfers: transfers.to_vec(),
         lands,
     });
@@ -234,6 +237,7 @@ fn what_is_no_payment_says_why() {
     };
     let other_chain = PaymentSeen {
         chain_id: 1,
+        sender: None,
         transfers: vec![transfer()],
         lands: Lands::At(NOW),
     };

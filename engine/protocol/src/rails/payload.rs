@@ -30,6 +30,14 @@ pub enum PayloadError {
     /// Two fields, or a field and the challenge, contradict each other.
     #[error("the payload's {0} is not what the channel's terms and the challenge give; sign it for those")]
     Disagrees(&'static str),
+    /// A field says something else than the challenge asks for.
+    #[error("the payload's {0} is not what the challenge asks for; sign what it says, to the unit")]
+    NotAsked(&'static str),
+    /// What is signed names no challenge, or another.
+    #[error(
+        "the payload's challenge hash is not of this challenge; sign keccak256 of its id followed by its realm"
+    )]
+    OfAnotherChallenge,
     /// `action` is none of the four.
     #[error("the payload's action is unknown")]
     UnknownAction,
@@ -49,7 +57,9 @@ pub enum PayloadError {
 impl From<&PayloadError> for Problem {
     fn from(error: &PayloadError) -> Self {
         match error {
-            PayloadError::Disagrees(_) => Self::new(ProblemType::VerificationFailed, error.to_string()),
+            PayloadError::Disagrees(_) | PayloadError::NotAsked(_) | PayloadError::OfAnotherChallenge => {
+                Self::new(ProblemType::VerificationFailed, error.to_string())
+            }
             PayloadError::Signature(_) => Self::new(ProblemType::InvalidSignature, error.to_string()),
             _ => Self::new(ProblemType::MalformedCredential, error.to_string()).with_status(400),
         }
@@ -120,6 +130,18 @@ impl<'a> Fields<'a> {
         match self.0.get(name) {
             None | Some(Value::Null) => Err(PayloadError::Missing(name)),
             Some(Value::Object(fields)) => Ok(Fields(fields)),
+            Some(_) => Err(PayloadError::Malformed(name)),
+        }
+    }
+
+    /// The fields of the one object in an array.
+    pub(crate) fn sole(self, name: &'static str) -> Result<Self, PayloadError> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Err(PayloadError::Missing(name)),
+            Some(Value::Array(items)) => match items.as_slice() {
+                [Value::Object(fields)] => Ok(Fields(fields)),
+                _ => Err(PayloadError::Malformed(name)),
+            },
             Some(_) => Err(PayloadError::Malformed(name)),
         }
     }

@@ -1,14 +1,19 @@
 //! What the gas key has promised and used lately, and the bounds on it.
 
-use super::record::{Deed, FundingRecord, KEPT_SECONDS, Standing};
+use super::record::{Deed, FundingRecord, KEPT_SECONDS, Standing, What};
 use super::{FundNo, FundingTally};
 use crate::no::No;
 use alloy_primitives::Address;
 use std::collections::BTreeMap;
-use weir_core::{ChannelId, UnixSeconds};
+use weir_core::{Amount, UnixSeconds};
 
-/// Most pulls of one account within an hour: it takes as many deposits of its own to have more gas spent.
+/// Most pulls of one account within an hour: it takes as many deposits of its own to have more gas spent. Of payments only
+/// those count that were made in vain, or may be yet.
 pub const PULLS_PER_PAYER_MAX: usize = 16;
+/// Most payments of one account on their way at once.
+pub const PAYMENTS_AT_ONCE_MAX: usize = 8;
+/// Most pulls on record at once. Each costs about a kilobyte of memory.
+pub const PULLS_KEPT_MAX: usize = 65_536;
 /// Most pulls on their way at once: nodes hold few transactions of one account.
 pub const PENDING_MAX: usize = 64;
 /// Rows that are forgotten with each new one: more than one, so that they get fewer.
@@ -59,30 +64,27 @@ impl Account {
     }
 
     fn within_the_hour(&self, now: UnixSeconds) -> impl Iterator<Item = &FundingRecord> {
-        let recent = move |record: &&FundingRecord| record.kept_until() > now;
+        let recent = move |record: &&FundingRecord| record.counts() && record.recent_until() > now;
         self.records.values().filter(recent)
     }
 
-    /// Whether one more pull of this payer may be sent.
+    /// Whether one more pull may be sent, by a payer that holds so much.
     pub(crate) fn must_have_room(
         &self,
-        (payer, channel): (Address, ChannelId),
+        (what, payer, amount): (What, Address, Amount),
+        balance: Amount,
         now: UnixSeconds,
     ) -> Result<(), FundNo> {
-        // A second one would be paid for and revert, because the first is not in the state that it is tried on: one
-        // channel takes one state, and one balance pays once.
-        if self
-            .pending()
-            .any(|record| record.channel == channel || record.payer == payer)
-        {
-            return Err(No::NotSeenYet.into());
-        }
-        if self.pending().count() >= PENDING_MAX {
-            tracing::warn!("{PENDING_MAX} deposits are on their way at once; no other is pulled");
+        self.must_not_wait((what, payer, amount), balance)?;
+        if self.pending().count() >= PENDING_MAX || self.records.len() >= PULLS_KEPT_MAX {
+            tracing::warn!(
+                on_record = self.records.len(),
+                "{PENDING_MAX} pulls are on their way, or {PULLS_KEPT_MAX} on record; no other is sent"
+            );
             return Err(No::Busy.into());
         }
         let own = self.within_the_hour(now).filter(|record| record.payer == payer);
-        let mut own: Vec<UnixSeconds> = own.map(FundingRecord::kept_until).collect();
+        let mut own: Vec<UnixSeconds> = own.map(FundingRecord::recent_until).collect();
         own.sort_unstable();
         match own.first() {
             Some(first) if own.len() >= PULLS_PER_PAYER_MAX => Err(FundNo::TooMany {
@@ -90,6 +92,38 @@ impl Account {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// What is on its way is not in the state that the next one is tried on: one channel takes one state, and one balance
+    /// pays once. The next would be paid for and revert.
+    fn must_not_wait(
+        &self,
+        (what, payer, amount): (What, Address, Amount),
+        balance: Amount,
+    ) -> Result<(), FundNo> {
+        let own: Vec<&FundingRecord> = self.pending().filter(|record| record.payer == payer).collect();
+        match what {
+            What::Deposit(_) if !own.is_empty() || self.pending().any(|record| record.what == what) => {
+                Err(No::NotSeenYet.into())
+            }
+            What::Payment => {
+                let deposits = own.iter().any(|record| record.what != What::Payment);
+                let sum = own
+                    .iter()
+                    .try_fold(amount, |sum, record| sum.checked_add(record.amount));
+                let covered = sum.is_some_and(|sum| sum <= balance);
+                if deposits || !own.is_empty() && !covered || own.len() >= PAYMENTS_AT_ONCE_MAX {
+                    return Err(FundNo::Waits);
+                }
+                Ok(())
+            }
+            What::Deposit(_) => Ok(()),
+        }
+    }
+
+    /// Whether this account sends, or has sent, pulls.
+    pub(crate) fn is_gas_key(&self, address: Address) -> bool {
+        address == self.gas_key || self.records.values().any(|record| record.gas_key == address)
     }
 
     /// Whether so much more gas may be spent within this hour.

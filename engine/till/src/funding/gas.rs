@@ -3,16 +3,16 @@
 use crate::settlement::ChainTrouble;
 use alloy_primitives::{Address, B256};
 use async_trait::async_trait;
-use weir_chain::{Broadcast, Call, Envelope, Escrow, Outcome, Quote, SendFault, Sender};
+use weir_chain::{Broadcast, Call, Drawn, Envelope, Escrow, Outcome, Quote, SendFault, Sender};
 use weir_core::pull::Pull;
-use weir_core::{Amount, ChainState, ChannelId, UnixSeconds};
+use weir_core::{Amount, ChainState, ChannelId, Draw, UnixSeconds};
 
 /// What bears on a pull, on the newest state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Situation {
     /// The moment of the newest block.
     pub head: UnixSeconds,
-    /// The channel, where it exists.
+    /// The channel of a deposit, where it exists.
     pub channel: Option<ChainState>,
     /// Whether the signature's nonce is used, or was taken back.
     pub is_used_up: bool,
@@ -33,6 +33,17 @@ pub enum Priced {
     WouldRevert(String),
 }
 
+/// What a node made of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Posted {
+    /// It has it.
+    Taken,
+    /// Another transaction has its nonce.
+    NonceTaken,
+    /// It does not take it, for this reason.
+    Refused(String),
+}
+
 /// Puts pulls on a chain, from one account.
 #[async_trait]
 pub trait Gas: Send + Sync + 'static {
@@ -44,6 +55,18 @@ pub trait Gas: Send + Sync + 'static {
     /// # Errors
     /// [`ChainTrouble`] when nothing is known.
     async fn situation(&self, pull: &Pull, channel: ChannelId) -> Result<Situation, ChainTrouble>;
+
+    /// Looks at what bears on a payment.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when nothing is known.
+    async fn draw_situation(&self, draw: &Draw) -> Result<Situation, ChainTrouble>;
+
+    /// What used a payment's signature up, if that was not before `since`.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when nothing is known.
+    async fn drawn(&self, draw: &Draw, since: UnixSeconds) -> Result<Drawn, ChainTrouble>;
 
     /// What the account has, in wei.
     ///
@@ -69,11 +92,17 @@ pub trait Gas: Send + Sync + 'static {
     /// [`ChainTrouble`], also when no higher fee can help.
     async fn bump(&self, stuck: &Envelope) -> Result<Envelope, ChainTrouble>;
 
-    /// Sends an envelope; sending it again is harmless. False when another transaction has its nonce.
+    /// Signs a call of nothing under the same nonce, for a higher fee: it makes room for what waits behind.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`], also when no higher fee can help.
+    async fn make_room(&self, stuck: &Envelope) -> Result<Envelope, ChainTrouble>;
+
+    /// Sends an envelope; sending it again is harmless.
     ///
     /// # Errors
     /// [`ChainTrouble`] when it is not known whether it arrived.
-    async fn broadcast(&self, envelope: &Envelope) -> Result<bool, ChainTrouble>;
+    async fn broadcast(&self, envelope: &Envelope) -> Result<Posted, ChainTrouble>;
 
     /// What became of a transaction, as far as our node knows.
     ///
@@ -126,6 +155,24 @@ impl Gas for GasKey {
         })
     }
 
+    async fn draw_situation(&self, draw: &Draw) -> Result<Situation, ChainTrouble> {
+        let head = self.escrow.rpc().head().await?;
+        let balance = self.escrow.token_balance(draw.token, draw.from).await?;
+        let code = self.escrow.rpc().code_at_head(draw.from).await?;
+        Ok(Situation {
+            head: head.timestamp,
+            channel: None,
+            is_used_up: self.escrow.is_drawn(draw).await?,
+            payer_has_code: !code.is_empty(),
+            payer_balance: Amount::new(balance.saturating_to()),
+            gas_balance: self.balance().await?,
+        })
+    }
+
+    async fn drawn(&self, draw: &Draw, since: UnixSeconds) -> Result<Drawn, ChainTrouble> {
+        Ok(self.escrow.drawn(draw, since).await?)
+    }
+
     async fn balance(&self) -> Result<u128, ChainTrouble> {
         Ok(self.sender.balance().await?)
     }
@@ -150,8 +197,18 @@ impl Gas for GasKey {
         Ok(self.sender.bump(stuck).await?)
     }
 
-    async fn broadcast(&self, envelope: &Envelope) -> Result<bool, ChainTrouble> {
-        Ok(self.sender.broadcast(envelope).await? != Broadcast::NonceTaken)
+    async fn make_room(&self, stuck: &Envelope) -> Result<Envelope, ChainTrouble> {
+        Ok(self.sender.make_room(stuck).await?)
+    }
+
+    async fn broadcast(&self, envelope: &Envelope) -> Result<Posted, ChainTrouble> {
+        match self.sender.broadcast(envelope).await {
+            Ok(Broadcast::NonceTaken) => Ok(Posted::NonceTaken),
+            Ok(Broadcast::Underpriced) => Ok(Posted::Refused("it pays too little".to_owned())),
+            Ok(Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::Landed(_)) => Ok(Posted::Taken),
+            Err(SendFault::Refused { message, .. }) => Ok(Posted::Refused(message)),
+            Err(fault) => Err(fault.into()),
+        }
     }
 
     async fn outcome(&self, hash: B256) -> Result<Outcome, ChainTrouble> {

@@ -2,14 +2,13 @@
 //!
 //! It waits for no block: what is asked for next gets the next nonce at once.
 
-use super::record::{FundingRecord, Standing};
-use super::{Ask, FundNo, Inner};
+use super::record::{Deed, FundingRecord, Standing};
+use super::{Ask, Fresh, FundNo, Inner, Posted};
 use crate::no::No;
 use crate::settlement::ChainTrouble;
 use crate::settler::{REPLACE_AFTER, told};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,6 +22,12 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(400);
 const BALANCE_EVERY: Duration = Duration::from_secs(15);
 /// Most envelopes of one pull: each is dearer than the one before, and their row has to fit.
 const ENVELOPES_MAX: usize = 16;
+/// The pause before a transaction is sent again that the node does not have: so long at first, then twice as long each time.
+const AGAIN_AFTER: Duration = Duration::from_millis(400);
+/// The longest such pause.
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+/// How often, in a row, a nonce must seem taken until that is believed: of several nodes behind one address, one may lag.
+const DISPLACED_AFTER: u32 = 4;
 
 /// What a node knows of a pull's envelopes.
 enum Found {
@@ -38,8 +43,39 @@ enum Found {
 pub struct Funder {
     inner: Arc<Inner>,
     asked: mpsc::Receiver<Ask>,
-    /// When each pull on its way was last sent.
-    sent: HashMap<super::Deed, Instant>,
+    /// When each pull on its way was sent.
+    sent: HashMap<Deed, Post>,
+}
+
+/// How an envelope was sent.
+#[derive(Debug, Clone, Copy)]
+struct Post {
+    /// When it was sent first.
+    first: Instant,
+    /// When it was sent last.
+    last: Instant,
+    /// How often it was sent again.
+    again: u32,
+    /// How often in a row its nonce seemed taken.
+    displaced: u32,
+}
+
+impl Post {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self {
+            first: now,
+            last: now,
+            again: 0,
+            displaced: 0,
+        }
+    }
+
+    /// Whether it is time to send it once more.
+    fn is_due(&self) -> bool {
+        let pause = AGAIN_AFTER.saturating_mul(1 << self.again.min(16));
+        self.last.elapsed() >= pause.min(AGAIN_AFTER_MAX)
+    }
 }
 
 impl std::fmt::Debug for Funder {
@@ -68,7 +104,7 @@ impl Funder {
             tokio::select! {
                 () = told(&mut stop) => return Ok(()),
                 Some(ask) = self.asked.recv() => {
-                    let done = self.send(ask.record, &ask.quote).await;
+                    let done = self.send(ask.fresh).await;
                     // Books that cannot be written end the daemon: the nonce is taken.
                     let broken = matches!(&done, Err(FundNo::No(No::Books(_))));
                     // Whoever asked may have hung up; what was sent is followed all the same.
@@ -91,27 +127,35 @@ impl Funder {
     }
 
     /// Signs, writes down and sends. Sending may fail: it is tried again until it is known what became of it.
-    async fn send(&mut self, mut record: FundingRecord, quote: &weir_chain::Quote) -> Result<(), FundNo> {
+    async fn send(&mut self, fresh: Fresh) -> Result<(), FundNo> {
+        let Fresh {
+            errand,
+            quote,
+            balance,
+        } = fresh;
         let now = self.inner.till.clock().now();
-        let over = {
-            let mut account = self.inner.account();
+        {
+            let account = self.inner.account();
             // Two credentials may stand for one deed, and the slower one comes here too.
-            let known = account.standing(&record.deed);
+            let known = account.standing(&errand.deed);
             if known.is_some_and(|standing| standing != Standing::Displaced) {
                 return Ok(());
             }
-            account.must_have_room((record.payer, record.channel), now)?;
+            let candidate = (errand.what, errand.payer, errand.amount);
+            account.must_have_room(candidate, balance, now)?;
             account.must_have_gas(quote.gas_limit, self.inner.config.gas_per_hour_max, now)?;
-            account.forget_some(now)
-        };
-        let envelope = self.inner.gas.sign(quote).await?;
+        }
+        let envelope = self.inner.gas.sign(&quote).await?;
+        let mut record = FundingRecord::new(errand, self.inner.gas.address(), now);
         record.envelopes.push(envelope.clone());
+        let over = self.inner.account().forget_some(now);
         self.keep(&record, &over).await?;
+        self.sent.insert(record.deed, Post::now());
         self.broadcast(&record, &envelope).await;
         Ok(())
     }
 
-    async fn keep(&self, record: &FundingRecord, over: &[super::Deed]) -> Result<(), No> {
+    async fn keep(&self, record: &FundingRecord, over: &[Deed]) -> Result<(), No> {
         record.write(&**self.inner.till.journal(), over).await?;
         self.inner.account().put(record.clone());
         self.inner
@@ -120,14 +164,19 @@ impl Funder {
         Ok(())
     }
 
-    /// True unless another transaction has the nonce.
-    async fn broadcast(&mut self, record: &FundingRecord, envelope: &Envelope) -> bool {
-        self.sent.insert(record.deed, Instant::now());
+    /// What the node made of it; nothing where that is not known.
+    async fn broadcast(&mut self, record: &FundingRecord, envelope: &Envelope) -> Option<Posted> {
+        let post = self.sent.entry(record.deed).or_insert_with(Post::now);
+        post.last = Instant::now();
         match self.inner.gas.broadcast(envelope).await {
-            Ok(has_its_nonce) => has_its_nonce,
+            Ok(Posted::Refused(why)) => {
+                tracing::warn!(why, transaction = %envelope.hash, "the node does not take a transaction that a payer signed for; trying again");
+                Some(Posted::Refused(why))
+            }
+            Ok(posted) => Some(posted),
             Err(trouble) => {
-                tracing::warn!(%trouble, transaction = %envelope.hash, "a deposit's transaction could not be sent; trying again");
-                true
+                tracing::warn!(%trouble, transaction = %envelope.hash, "a transaction that a payer signed for could not be sent; trying again");
+                None
             }
         }
     }
@@ -153,7 +202,7 @@ impl Funder {
             match asked {
                 Ok((record, Ok(found))) => self.take(record, found, height).await?,
                 Ok((_, Err(trouble))) => {
-                    tracing::debug!(%trouble, "a deposit's transaction could not be looked up")
+                    tracing::debug!(%trouble, "a transaction that a payer signed for could not be looked up")
                 }
                 Err(_) => {}
             }
@@ -165,7 +214,11 @@ impl Funder {
         match found {
             Found::InABlock(hash, landed) => {
                 let block = landed.block_number;
-                let standing = if landed.success {
+                // What only made room for others did nothing for its payer.
+                let made = record.envelopes.iter().find(|envelope| envelope.hash == hash);
+                let took_effect =
+                    landed.success && made.is_none_or(|envelope| envelope.to != Some(record.gas_key));
+                let standing = if took_effect {
                     Standing::Mined { hash, block }
                 } else {
                     Standing::Reverted { block }
@@ -175,72 +228,113 @@ impl Funder {
                     return Ok(());
                 }
                 if record.standing == Standing::Pending {
-                    self.inner.account().count(landed.success, landed.gas_used);
-                    let (channel, gas_used) = (record.channel, landed.gas_used);
-                    tracing::info!(%channel, transaction = %hash, success = landed.success, gas_used, "a deposit was pulled");
+                    self.inner.account().count(took_effect, landed.gas_used);
+                    let (what, gas_used) = (record.what, landed.gas_used);
+                    tracing::info!(?what, transaction = %hash, took_effect, gas_used, "what a payer signed for was sent");
                 }
                 (record.standing, record.is_over) = (standing, is_over);
                 self.sent.remove(&record.deed);
                 self.keep(&record, &[]).await
             }
-            Found::Waiting => self.replace_stuck(record).await,
+            Found::Waiting => {
+                let post = self.sent.entry(record.deed).or_insert_with(Post::now);
+                post.displaced = 0;
+                if post.first.elapsed() >= REPLACE_AFTER {
+                    self.replace_stuck(record).await?;
+                }
+                Ok(())
+            }
             Found::Nowhere => self.send_again(record).await,
         }
     }
 
-    /// Not in a block for too long: the same for a higher fee, within what the seller pays.
-    async fn replace_stuck(&mut self, mut record: FundingRecord) -> Result<(), No> {
-        let sent = *self.sent.entry(record.deed).or_insert_with(Instant::now);
-        let Some(stuck) = record.envelopes.last() else {
-            return Ok(());
+    /// Not in a block for too long: the same for a higher fee, within what the seller pays. What its signature cannot bring
+    /// about any more makes room for what waits behind it. Tells whether something was sent.
+    async fn replace_stuck(&mut self, mut record: FundingRecord) -> Result<bool, No> {
+        let Some(stuck) = record.envelopes.last().cloned() else {
+            return Ok(false);
         };
+        let is_late = record.ends <= self.inner.till.clock().now().0;
+        let makes_room = is_late && !record.made_room();
         // What another key signed, this one cannot make dearer: it goes on as it is.
         let is_ours = record.gas_key == self.inner.gas.address();
-        if !is_ours || sent.elapsed() < REPLACE_AFTER || record.envelopes.len() >= ENVELOPES_MAX {
-            return Ok(());
+        if !is_ours || record.envelopes.len() >= ENVELOPES_MAX && !makes_room {
+            return Ok(false);
         }
-        self.sent.insert(record.deed, Instant::now());
-        let dearer = match self.inner.gas.bump(stuck).await {
+        if let Some(post) = self.sent.get_mut(&record.deed) {
+            // The next try is as far away, whatever comes of this one.
+            post.first = Instant::now();
+        }
+        let gas = Arc::clone(&self.inner.gas);
+        let dearer = if makes_room {
+            gas.make_room(&stuck).await
+        } else {
+            gas.bump(&stuck).await
+        };
+        let dearer = match dearer {
             Ok(dearer) if dearer.max_fee_per_gas <= self.inner.config.fee_max => dearer,
             Ok(_) => {
-                tracing::warn!(transaction = %stuck.hash, "a deposit waits for a block, and more than fee_max_gwei would hurry it");
-                return Ok(());
+                tracing::warn!(transaction = %stuck.hash, "a transaction waits for a block, and more than fee_max_gwei would hurry it");
+                return Ok(false);
             }
             Err(trouble) => {
-                tracing::warn!(%trouble, transaction = %stuck.hash, "a deposit that waits for a block is not made dearer");
-                return Ok(());
+                tracing::warn!(%trouble, transaction = %stuck.hash, "a transaction that waits for a block is not made dearer");
+                return Ok(false);
             }
         };
         record.envelopes.push(dearer.clone());
         record.standing = Standing::Pending;
         self.keep(&record, &[]).await?;
+        self.sent.insert(record.deed, Post::now());
         self.broadcast(&record, &dearer).await;
-        Ok(())
+        Ok(true)
     }
 
-    /// The node does not have it: it never came there, was dropped, or a reorganisation took it out.
+    /// The node does not have it: it never came there, was refused or dropped, or a reorganisation took it out. It is sent
+    /// again, ever more slowly, and for a higher fee once it has taken too long.
     async fn send_again(&mut self, mut record: FundingRecord) -> Result<(), No> {
         let Some(newest) = record.envelopes.last().cloned() else {
             return Ok(());
         };
         if record.standing != Standing::Pending {
-            tracing::warn!(transaction = %newest.hash, "a deposit is in no block any more; it is sent again");
+            tracing::warn!(transaction = %newest.hash, "a transaction is in no block any more; it is sent again");
             record.standing = Standing::Pending;
             self.keep(&record, &[]).await?;
         }
-        if self.broadcast(&record, &newest).await {
+        let is_known = self.sent.contains_key(&record.deed);
+        let post = self.sent.entry(record.deed).or_insert_with(Post::now);
+        if is_known && !post.is_due() {
             return Ok(());
         }
+        post.again = post.again.saturating_add(1);
+        let is_late = record.ends <= self.inner.till.clock().now().0;
+        if (post.first.elapsed() >= REPLACE_AFTER || is_late && !record.made_room())
+            && self.replace_stuck(record.clone()).await?
+        {
+            return Ok(());
+        }
+        if is_late && !record.made_room() && record.gas_key != self.inner.gas.address() {
+            return self
+                .displace(record, "its signature counts no more, and its gas key is another")
+                .await;
+        }
+        let taken = self.broadcast(&record, &newest).await == Some(Posted::NonceTaken);
+        let post = self.sent.entry(record.deed).or_insert_with(Post::now);
+        post.displaced = if taken { post.displaced + 1 } else { 0 };
         // Asked once more: what landed a moment ago has used its nonce too.
-        if matches!(self.inner.find(&record).await, Ok(Found::Nowhere)) {
-            tracing::error!(
-                transaction = %newest.hash,
-                "a transaction that is not in these books used a deposit's nonce; use the gas key nowhere else"
-            );
-            (record.standing, record.is_over) = (Standing::Displaced, true);
-            self.keep(&record, &[]).await?;
+        if post.displaced >= DISPLACED_AFTER && matches!(self.inner.find(&record).await, Ok(Found::Nowhere)) {
+            let why = "a transaction that is not in these books used its nonce; use the gas key nowhere else";
+            return self.displace(record, why).await;
         }
         Ok(())
+    }
+
+    /// It cannot land any more.
+    async fn displace(&mut self, mut record: FundingRecord, why: &str) -> Result<(), No> {
+        tracing::error!(deed = ?record.deed, why, "what a payer signed for is given up");
+        (record.standing, record.is_over) = (Standing::Displaced, true);
+        self.sent.remove(&record.deed);
+        self.keep(&record, &[]).await
     }
 
     /// Remembers what the gas key has, and whether that is enough again.
@@ -253,13 +347,14 @@ impl Funder {
             account.has_balance(balance);
             account.promised()
         };
-        let needed = u128::from(self.inner.lacks.load(Ordering::Relaxed)).max(1);
         if balance == 0 {
             self.inner.lacks(1);
-        } else if balance >= promised.saturating_add(needed)
-            && self.inner.lacks.swap(0, Ordering::Relaxed) > 0
-        {
-            tracing::info!(gas_key = %self.inner.gas.address(), balance, "the gas key has more; deposits are pulled again");
+            return;
+        }
+        let needed = self.inner.lacking().map(|(wei, _)| wei);
+        if needed.is_some_and(|needed| balance >= promised.saturating_add(needed)) {
+            *self.inner.lacking() = None;
+            tracing::info!(gas_key = %self.inner.gas.address(), balance, "the gas key has more; what payers sign is sent again");
         }
     }
 }

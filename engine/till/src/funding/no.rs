@@ -1,11 +1,12 @@
-//! Why a deposit is not pulled.
+//! Why a deposit is not pulled, or a payment not sent.
 
 use super::{PULLS_PER_PAYER_MAX, VALIDITY_SECONDS_MIN};
+use crate::charge_rows::OWED_SECONDS;
 use crate::no::No;
 use crate::settlement::ChainTrouble;
 use weir_core::Amount;
 
-/// Why a deposit is not on its way, or did not come about.
+/// Why a deposit or a payment is not on its way, or did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum FundNo {
     /// Below what is worth the gas.
@@ -15,15 +16,21 @@ pub enum FundNo {
         minimum: Amount,
     },
     /// The payer did not sign it.
-    #[error("the deposit was not signed by its payer, an account with a key of its own; sign it again")]
+    #[error("what was signed was not signed by its payer, an account with a key of its own; sign it again")]
     NotThePayers,
     /// It does not count, or not for long enough.
-    #[error(
-        "the signature for the deposit must count now, and for {VALIDITY_SECONDS_MIN} s more; sign a new one"
-    )]
+    #[error("the signature must count now, and for {VALIDITY_SECONDS_MIN} s more; sign a new one")]
     Window,
+    /// It counts for too long.
+    #[error(
+        "the signature must not count for more than {OWED_SECONDS} s after its challenge; sign one that ends with it"
+    )]
+    Outlasts,
+    /// Other payments of this account must be seen first.
+    #[error("other payments of this account are on their way; send the same credential again")]
+    Waits,
     /// The payer has less.
-    #[error("the payer holds {balance} base units of the token, and the deposit is {amount}")]
+    #[error("the payer holds {balance} base units of the token, and signed for {amount}")]
     Balance {
         /// What it has.
         balance: Amount,
@@ -44,7 +51,7 @@ pub enum FundNo {
     Unaffordable(&'static str),
     /// This payer has had its share.
     #[error(
-        "{PULLS_PER_PAYER_MAX} deposits of this account were pulled within the hour; the first is forgotten in {free_in_seconds} s"
+        "{PULLS_PER_PAYER_MAX} deposits or failing payments of this account were sent within the hour; the first is forgotten in {free_in_seconds} s"
     )]
     TooMany {
         /// Until there is room for one, in seconds.
@@ -56,4 +63,11 @@ pub enum FundNo {
     /// The books, the channel's rules, or a limit of ours.
     #[error(transparent)]
     No(#[from] No),
+}
+
+impl FundNo {
+    /// Whether what was to be sent may have been written down all the same.
+    pub const fn may_be_sent(&self) -> bool {
+        matches!(self, Self::No(No::Books(_) | No::Stopping))
+    }
 }

@@ -1,45 +1,83 @@
 //! Pulls as they are written down: what will be sent, and the credential that it came from, are durable before it is sent
 //! (TX-2).
 
-use super::PullOrder;
 use crate::attempt::write_patiently;
-use crate::books::{BooksFault, read_all, spell};
+use crate::books::{BooksFault, UsedCredential, read_all, spell};
+use crate::charge_rows::OWED_SECONDS;
 use crate::no::No;
 use alloy_primitives::{Address, B256, keccak256};
 use serde::{Deserialize, Serialize};
 use weir_chain::{Call, Envelope};
-use weir_core::pull::{Leave, Pull};
-use weir_core::{Amount, ChannelId, UnixSeconds};
+use weir_core::pull::{Leave, Pull, Purpose};
+use weir_core::{Amount, ChannelId, Draw, UnixSeconds};
 use weir_protocol::ChallengeTag;
 use weir_store::{Journal, Row, Table};
 
 /// Version of the funding record.
-pub(super) const FUNDING_RECORD_VERSION: u8 = 1;
+pub(super) const FUNDING_RECORD_VERSION: u8 = 2;
 /// How long a row is kept at least: bounds are per hour.
 pub(super) const KEPT_SECONDS: u64 = 3_600;
 
-/// Which deposit of which payer: the same for every credential and signature that stands for it. One that is signed for
-/// again, for longer, is another: the token lets only one of them land.
+/// Which deposit or payment of which payer: the same for every credential and signature that stands for it. One that is
+/// signed for again, for longer, is another: the token lets only one of them land.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Deed(pub B256);
 
 impl Deed {
-    /// The deed that a signature is for.
+    /// The deed that a deposit's signature is for.
     pub fn of(pull: &Pull) -> Self {
         let (kind, nonce) = match pull.leave {
             Leave::Eip3009 { .. } => (0, pull.bound_nonce()),
             Leave::Permit2 { nonce, .. } => (1, nonce.into()),
         };
+        // A permit's nonce says nothing of what it is for.
+        let purpose = match &pull.purpose {
+            Purpose::Open { .. } => pull.bound_nonce(),
+            Purpose::TopUp { channel, .. } => channel.0,
+        };
         let (token, ends) = (pull.token(), pull.leave.ends().to_be_bytes());
-        let parts: [&[u8]; 5] = [
+        let parts: [&[u8]; 7] = [
             &[kind],
             pull.from.as_slice(),
             token.as_slice(),
             nonce.as_slice(),
+            purpose.as_slice(),
+            &pull.amount.base_units().to_be_bytes(),
             &ends,
         ];
         Self(keccak256(parts.concat()))
     }
+
+    /// The deed that a payment's signature is for.
+    pub fn of_draw(draw: &Draw) -> Self {
+        let (key, ends) = (draw.key(), draw.leave.ends().to_be_bytes());
+        let amount = draw.amount.base_units().to_be_bytes();
+        Self(keccak256(
+            [key.as_slice(), draw.to.as_slice(), &amount, &ends].concat(),
+        ))
+    }
+}
+
+/// What a pull is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// A deposit in this channel.
+    Deposit(ChannelId),
+    /// One payment.
+    Payment,
+}
+
+/// What is to be sent, and for whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Errand {
+    pub(super) deed: Deed,
+    pub(super) what: What,
+    pub(super) payer: Address,
+    pub(super) amount: Amount,
+    /// The first moment at which the signature does not count any more, in Unix seconds.
+    pub(super) ends: u64,
+    pub(super) call: Call,
+    pub(super) credential: UsedCredential,
 }
 
 /// What became of a pull.
@@ -78,13 +116,15 @@ impl Standing {
 pub struct FundingRecord {
     /// Which one.
     pub deed: Deed,
-    /// The channel.
-    pub channel: ChannelId,
+    /// What for.
+    pub what: What,
     /// Who signed.
     pub payer: Address,
-    /// What is deposited.
+    /// How much moves.
     pub amount: Amount,
-    /// What is sent to the escrow.
+    /// The first moment at which the signature does not count any more, in Unix seconds.
+    pub ends: u64,
+    /// What is sent.
     pub call: Call,
     /// The account whose key signed: its nonces are its own.
     pub gas_key: Address,
@@ -103,22 +143,35 @@ pub struct FundingRecord {
 }
 
 impl FundingRecord {
-    pub(super) fn new(order: PullOrder<'_>, call: Call, gas_key: Address, now: UnixSeconds) -> Self {
-        let pull = &order.signed.pull;
+    pub(super) fn new(errand: Errand, gas_key: Address, now: UnixSeconds) -> Self {
         Self {
-            deed: Deed::of(pull),
-            channel: order.credential.channel,
-            payer: pull.from,
-            amount: pull.amount,
-            call,
+            deed: errand.deed,
+            what: errand.what,
+            payer: errand.payer,
+            amount: errand.amount,
+            ends: errand.ends,
+            call: errand.call,
             gas_key,
             envelopes: Vec::new(),
-            challenge: order.credential.tag,
-            challenge_expires: order.credential.expires,
+            challenge: errand.credential.tag,
+            challenge_expires: errand.credential.expires,
             signed_at: now,
             standing: Standing::Pending,
             is_over: false,
         }
+    }
+
+    /// Whether it counts against what one account, and all together, may have spent within an hour. A payment that was
+    /// made is worth its gas, a deposit may go back whole.
+    pub(super) fn counts(&self) -> bool {
+        self.what != What::Payment || !matches!(self.standing, Standing::Mined { .. })
+    }
+
+    /// The envelope that made room, where one had to: it calls nothing.
+    pub(super) fn made_room(&self) -> bool {
+        self.envelopes
+            .last()
+            .is_some_and(|envelope| envelope.to == Some(self.gas_key))
     }
 
     /// The most that its newest envelope can cost, in wei.
@@ -135,9 +188,20 @@ impl FundingRecord {
         self.envelopes.last().map_or(0, |envelope| envelope.gas_limit)
     }
 
-    /// When the row may be forgotten, if it is over by then.
-    pub fn kept_until(&self) -> UnixSeconds {
+    /// Until when it counts as one of this hour.
+    pub fn recent_until(&self) -> UnixSeconds {
         self.signed_at.after(KEPT_SECONDS)
+    }
+
+    /// When the row may be forgotten, if it is over by then: which transaction made a payment is asked for as long as its
+    /// answer is owed.
+    pub fn kept_until(&self) -> UnixSeconds {
+        match self.what {
+            What::Deposit(_) => self.recent_until(),
+            What::Payment => self
+                .recent_until()
+                .max(self.challenge_expires.after(OWED_SECONDS)),
+        }
     }
 
     /// Durable when this returns; `over` are forgotten with it.

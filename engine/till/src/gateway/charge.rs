@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use weir_core::{ChannelId, UnixSeconds};
 use weir_protocol::charge::{
-    ChargeClaim, ChargeReceipt, ChargeRefusal, ChargeRequest, ChargeRules, Judging, judge, payload_problem,
-    proof,
+    ChargeClaim, ChargeReceipt, ChargeRefusal, ChargeRequest, ChargeRules, Judging, SignedDraw, judge,
+    judge_drawn, payload_problem, proof,
 };
 use weir_protocol::delivery::ActionKind;
 use weir_protocol::problem::{Problem, ProblemType};
@@ -83,7 +83,7 @@ impl Ends for Answering {
 }
 
 impl Bill<'_> {
-    fn judging(&self) -> Judging<'_> {
+    pub(super) fn judging(&self) -> Judging<'_> {
         Judging {
             challenge: &self.challenge,
             offer: &self.offer,
@@ -93,7 +93,7 @@ impl Bill<'_> {
     }
 
     /// What is remembered of the credential beside its transaction. There is no channel.
-    fn credential(&self) -> UsedCredential {
+    pub(super) fn credential(&self) -> UsedCredential {
         UsedCredential {
             expires: self.challenge.expires(),
             channel: ChannelId(B256::ZERO),
@@ -151,13 +151,15 @@ impl Gateway {
                     reference: challenge.id.clone(),
                 });
             }
+            ChargeClaim::Signed(signed) => return self.collect_signed(turn, signed, bill).await,
             ChargeClaim::Mined(transaction) => (*transaction, false),
             ChargeClaim::Raw(raw) => (self.send_payment(turn, &raw.0, bill).await?, true),
         };
         let sight = self
             .look(Evidence::PaidBy { tx_hash: transaction }, is_ours)
             .await?;
-        match judge(bill.rules, &sight.seen, bill.judging()) {
+        let theirs = self.must_be_the_payers(&sight.seen);
+        match theirs.and_then(|()| judge(bill.rules, &sight.seen, bill.judging())) {
             Ok(payer) => {
                 let claimed = turn.claim(bill.claim(Some(transaction))).await;
                 claimed.map_err(denied)?;
@@ -180,6 +182,27 @@ impl Gateway {
                 Err(refused(refusal))
             }
         }
+    }
+
+    /// Has what the payer signed sent, and looks whether the transaction that made the payment did so.
+    async fn collect_signed(
+        &self,
+        turn: &Turn,
+        signed: &SignedDraw,
+        bill: &Bill<'_>,
+    ) -> Result<Collected, Denied> {
+        let transaction = self.draw(turn, signed, bill).await?;
+        let sight = self.look(Evidence::PaidBy { tx_hash: transaction }, true).await?;
+        judge_drawn(&sight.seen, &signed.draw).map_err(refused)?;
+        // Somebody else may have sent it: then nothing is written down yet.
+        turn.claim(bill.claim_of(signed)).await.map_err(denied)?;
+        if !sight.is_final {
+            return Err(refused(ChargeRefusal::NotFinal));
+        }
+        Ok(Collected {
+            payer: signed.draw.from,
+            reference: transaction.to_string(),
+        })
     }
 
     /// Broadcasts what the payer signed, once it is judged and written down with what it is for (TX-2).
@@ -288,7 +311,7 @@ fn refused(refusal: ChargeRefusal) -> Denied {
 }
 
 /// What is under way is no reason to pay again, so there is no challenge beside it.
-fn denied(no: ChargeNo) -> Denied {
+pub(super) fn denied(no: ChargeNo) -> Denied {
     let said = no.to_string();
     match no {
         ChargeNo::UnderWay => Denied {

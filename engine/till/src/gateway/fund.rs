@@ -5,7 +5,7 @@
 //! there when it came. The channel is looked for by its id: whoever sent the open, it is as good.
 
 use crate::books::UsedCredential;
-use crate::funding::{FundNo, PullOrder};
+use crate::funding::{FundNo, PullOrder, Ready};
 use crate::gateway::Gateway;
 use crate::gateway::answer::Denied;
 use crate::gateway::pay::{DEPOSIT_WAIT, MINED_WAIT, unread};
@@ -134,9 +134,12 @@ impl Gateway {
         let no_more = "this server pulls no deposits any more";
         let funding = self.inner.funding.as_ref();
         let funding = funding.ok_or_else(|| denied(FundNo::Unaffordable(no_more)))?;
-        {
+        let ready = {
             let _turn = self.turn_to_look().await?;
-            funding.submit(order).await.map_err(denied)?;
+            funding.prepare(order).await.map_err(denied)?
+        };
+        if let Ready::Fresh(fresh) = ready {
+            funding.send(fresh).await.map_err(denied)?;
         }
         funding.outcome(order, MINED_WAIT).await.map_err(denied)
     }
@@ -144,7 +147,7 @@ impl Gateway {
 
 /// Writes into an offer that deposits are pulled, and how. While the gas key is empty it says nothing of it.
 pub(super) fn offer_pulls(funding: &Funding, request: &mut SessionRequest) {
-    let paths = funding.paths();
+    let paths = funding.paths().pulls;
     if paths.is_empty() || !funding.is_able() {
         return;
     }
@@ -159,12 +162,12 @@ pub(super) fn offer_pulls(funding: &Funding, request: &mut SessionRequest) {
     details.permit2_contract = paths.permit2.map(|permit2| permit2.address);
 }
 
-fn denied(no: FundNo) -> Denied {
+pub(super) fn denied(no: FundNo) -> Denied {
     let said = no.to_string();
     let kind = match no {
         FundNo::TooSmall { .. } => ProblemType::PaymentInsufficient,
         FundNo::NotThePayers => ProblemType::InvalidSignature,
-        FundNo::Window => ProblemType::PaymentExpired,
+        FundNo::Window | FundNo::Outlasts => ProblemType::PaymentExpired,
         FundNo::Balance { .. } => ProblemType::InsufficientBalance,
         FundNo::OtherDeposit { .. } => ProblemType::VerificationFailed,
         FundNo::Reverted(_) => ProblemType::TransactionReverted,
@@ -180,6 +183,7 @@ fn denied(no: FundNo) -> Denied {
                 ..Problem::blank(429, said).into()
             };
         }
+        FundNo::Waits => return Denied::chain_trouble(&said),
         FundNo::Unknown(trouble) => return unknown(&trouble),
         FundNo::No(no) => return no.into(),
     };

@@ -7,6 +7,7 @@ pub mod behind;
 pub mod bound;
 mod charge;
 pub mod discovery;
+mod draw;
 pub mod front;
 pub mod fund;
 pub mod layer;

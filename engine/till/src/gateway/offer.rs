@@ -2,6 +2,7 @@
 
 use crate::Funding;
 use crate::charge_rows::CHALLENGE_SECONDS_MAX;
+use crate::gateway::draw::offer_draws;
 use crate::gateway::fund::offer_pulls;
 use crate::gateway::price::Price;
 use crate::gateway::route::Route;
@@ -256,17 +257,21 @@ impl Offers {
         } else {
             None
         };
-        let types = || rules.types.iter().copied().map(str::to_owned).collect();
+        let mut details = ChargeDetails {
+            chain_id: self.seller.domain.chain_id(),
+            memo,
+            permit2_address: rules.is_explicit.then_some(PERMIT2),
+            permit2_spender: None,
+            credential_types: None,
+        };
+        if rules.is_explicit {
+            offer_draws(self.seller.funding.as_ref(), price.most(), &mut details);
+        }
         Ok(ChargeRequest {
             amount: price.most(),
             currency: self.seller.token,
             recipient: self.seller.recipient,
-            method_details: ChargeDetails {
-                chain_id: self.seller.domain.chain_id(),
-                memo,
-                permit2_address: rules.is_explicit.then_some(PERMIT2),
-                credential_types: rules.is_explicit.then(types),
-            },
+            method_details: details,
         })
     }
 

@@ -15,7 +15,7 @@ pub use parts::Parts;
 
 use crate::facts::{BeginFault, Facts, Followed, tracked};
 use crate::freshness::{Budget, GraceTooShort};
-use crate::funding::{FundingConfig, GasKey};
+use crate::funding::{FundingConfig, GasKey, Paths};
 use crate::gateway::bound::Bodies;
 use crate::gateway::front::Front;
 use crate::gateway::offer::{Offers, Seller, ways};
@@ -30,7 +30,7 @@ use alloy_primitives::Address;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use weir_chain::{ChainFault, Escrow, PullPaths, Sender, Watcher, WatcherConfig};
+use weir_chain::{ChainFault, Escrow, Sender, Watcher, WatcherConfig};
 use weir_core::Amount;
 use weir_core::planner::Policy;
 use weir_protocol::Secrets;
@@ -90,7 +90,7 @@ pub struct Reached {
     /// How far these books have followed it.
     pub followed: Followed,
     /// Who pays for pulled deposits, and how they can be pulled.
-    pub gas: Option<(Sender, PullPaths)>,
+    pub gas: Option<(Sender, Paths)>,
 }
 
 /// What is written down, and by which clock.
