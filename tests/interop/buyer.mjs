@@ -12,10 +12,10 @@ export function recorded(wire) {
   }
 }
 
-// Does all things, one after the other, and prints what each gave: what fails tells why, and stops no other.
-export async function doAll(things) {
+// Does the things that are wanted, one after the other, and prints what each gave: what fails tells why, and stops no other.
+export async function doAll(things, wanted = Object.keys(things)) {
   const done = {}
-  for (const [name, thing] of Object.entries(things)) {
+  for (const [name, thing] of Object.entries(things).filter(([name]) => wanted.includes(name))) {
     try {
       done[name] = await thing()
     } catch (error) {

@@ -6,7 +6,8 @@
 // READY_FILE is what `weir dev --chain tempo --ready-file` wrote. One payer opens a channel in the reserve, pays for three
 // answers and closes; a second one reads a stream that is paid by the event, and closes; a third one locks too little,
 // tops up by itself when it has to, and closes; a fourth one forgets all but its store of channels, goes on, and closes.
-// With `tops_up_by_hand` in READY_FILE the third one does so unasked: older managers lock what the seller suggests.
+// With `tops_up_by_hand` in READY_FILE the third one does so unasked: older managers lock what the seller suggests. With
+// `only` in it, only that is done.
 // What came back is printed as one JSON document, with what mppx itself complains of.
 
 import { readFileSync } from 'node:fs'
@@ -52,4 +53,4 @@ await doAll({
       ? raiseByHand(payer(third))
       : buyAnswers(payer(third, frugal), ready.session_v2_url, ANSWERS),
   resume: () => takeTurns([payer(fourth, kept), payer(fourth, kept)], ready.session_v2_url),
-})
+}, ready.only)

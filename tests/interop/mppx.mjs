@@ -6,7 +6,7 @@
 // READY_FILE is what `weir dev --chain tempo --ready-file` wrote. One payer opens a channel, pays for three answers and
 // closes; a second one reads a stream that is paid by the event, and closes; a third one locks too little, is told so,
 // tops up, goes on and closes; a fourth one forgets all but its channel and what it authorised, goes on and closes. What
-// came back is printed as one JSON document, with what mppx itself complains of; whether it is right is for others to
+// came back is printed as one JSON document (of what READY_FILE names in `only`, if it does), with what mppx itself complains of; whether it is right is for others to
 // judge.
 
 import { readFileSync } from 'node:fs'
@@ -94,4 +94,4 @@ await doAll({
   story: () => readStory(payer(second), ready.sse_url),
   raise: () => topUp(third),
   resume: () => resume(fourth),
-})
+}, ready.only)

@@ -136,34 +136,49 @@ const RAISED_BY_HAND = [PRICE * 3n, DEPOSIT_LARGE + PRICE * 3n]
 
 // In the close's receipt, in the books and on the chain, the payee got what was spent and the payer all the rest.
 export async function ends(done, devnet, { protocol, topsUpByHand }) {
-  const operator = protocol === 'v2' ? devnet.ready.operator_v2_url : devnet.ready.operator_url
   const raise = topsUpByHand ? RAISED_BY_HAND : ENDS.raise
-  for (const [name, [spent, deposit]] of Object.entries({ ...ENDS, raise })) {
-    const { channel, closed } = told(done, name)
-    const got = receipt(closed.receipt ?? closed)
-    assert.deepEqual([got.channelId, got.spent], [channel, spent], name)
-    const landed = await devnet.rpc('eth_getTransactionReceipt', [got.txHash])
-    assert.equal(landed?.status, '0x1', `${name}: the close landed`)
-    const view = await devnet.finalized(operator, channel)
-    const amounts = [view.spent, view.settled, view.deposit, view.uncollected, view.reserved].map(BigInt)
-    assert.deepEqual(amounts, [spent, spent, deposit, 0n, 0n], `${name}: ${JSON.stringify(view)}`)
-  }
+  for (const [name, amounts] of Object.entries({ ...ENDS, raise })) await end(done, devnet, { protocol, name, amounts })
+}
+
+async function end(done, devnet, { protocol, name, amounts: [spent, deposit] }) {
+  const operator = protocol === 'v2' ? devnet.ready.operator_v2_url : devnet.ready.operator_url
+  const { channel, closed } = told(done, name)
+  const got = receipt(closed.receipt ?? closed)
+  assert.deepEqual([got.channelId, got.spent], [channel, spent], name)
+  const landed = await devnet.rpc('eth_getTransactionReceipt', [got.txHash])
+  assert.equal(landed?.status, '0x1', `${name}: the close landed`)
+  const view = await devnet.finalized(operator, channel)
+  const amounts = [view.spent, view.settled, view.deposit, view.uncollected, view.reserved].map(BigInt)
+  assert.deepEqual(amounts, [spent, spent, deposit, 0n, 0n], `${name}: ${JSON.stringify(view)}`)
+}
+
+// A whole session of three answers, after which its payer has exactly their price less: no fee was its own.
+export async function sponsoredSession({ done, paid }, devnet, protocol) {
+  plain(done)
+  await end(done, devnet, { protocol, name: 'answers', amounts: [PRICE * 3n, DEPOSIT_SMALL] })
+  assert.equal(paid, PRICE * 3n, 'the payer paid no fee')
+}
+
+// A transaction is on the chain, and moved this.
+export async function moved(devnet, transaction, { token, from, to, amount }) {
+  const landed = await devnet.rpc('eth_getTransactionReceipt', [transaction])
+  assert.equal(landed?.status, '0x1', 'the payment landed')
+  const account = (topic) => `0x${topic.slice(-40)}`
+  const same = (one, other) => one.toLowerCase() === other.toLowerCase()
+  const isIt = ({ address, topics, data }) =>
+    same(address, token) &&
+    topics[0] === TRANSFER &&
+    same(account(topics[1]), from) &&
+    same(account(topics[2]), to) &&
+    BigInt(data) === amount
+  assert.ok(landed.logs.some(isIt), `no transfer of ${amount} from ${from} to ${to} in ${JSON.stringify(landed.logs)}`)
 }
 
 // One answer for one payment, which is on the chain, of this payer to whom the challenge names.
 export async function charged({ status, body, receipt: header }, devnet, { asked, payer }) {
   answered({ status, body }, 'the answer')
   const got = JSON.parse(Buffer.from(header, 'base64url').toString())
-  assert.deepEqual([got.status], ['success'])
-  const landed = await devnet.rpc('eth_getTransactionReceipt', [got.reference])
-  assert.equal(landed?.status, '0x1', 'the payment landed')
-  const account = (topic) => `0x${topic.slice(-40)}`.toLowerCase()
-  const transfers = landed.logs
-    .filter(({ address, topics }) => address.toLowerCase() === asked.currency.toLowerCase() && topics[0] === TRANSFER)
-    .map(({ topics, data }) => [account(topics[1]), account(topics[2]), BigInt(data)])
-  const expected = [payer.toLowerCase(), asked.recipient.toLowerCase(), BigInt(asked.amount)]
-  assert.ok(
-    transfers.some((one) => one.every((part, at) => part === expected[at])),
-    `no transfer ${expected} among ${transfers.join(' ')}`,
-  )
+  assert.equal(got.status, 'success')
+  const transfer = { token: asked.currency, from: payer, to: asked.recipient, amount: BigInt(asked.amount) }
+  await moved(devnet, got.reference, transfer)
 }

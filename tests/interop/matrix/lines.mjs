@@ -11,6 +11,8 @@ import { run } from './peers.mjs'
 const MPPX = ['mppx 0.11.0', 'mppx 0.9.3', 'mppx 0.8.19']
 // Their managers know no deposit of the user's own, so that nothing has to be topped up.
 const LOCKS_WHAT_IS_SUGGESTED = ['mppx 0.8.19']
+// What payers on an evm chain know: the EIP-712 domain of the devnet's token, and the most that they pay.
+const DEV_TOKEN = { name: 'Weir Dev USD', version: '1', most: '100' }
 const PYMPP = 'pympp 0.16.0'
 
 // Pays for one answer by `tempo/charge` or `evm/charge`.
@@ -52,6 +54,7 @@ export const ROWS = [
     'tempo/charge': ['pull', 'push'],
     'tempo/session v1': SESSION,
     'tempo/session v2': SESSION,
+    'evm/charge': ['authorization'],
     'evm/session': ['all'],
   },
   {},
@@ -67,11 +70,18 @@ export const LINES = [
     charge(peer, 'push', { script: 'charge.mjs', request: { mode: 'push', fetches: true } }),
     sessions(peer, 'v1'),
     sessions(peer, 'v2'),
+    charge(peer, 'authorization', { chain: 'evm', url: 'evm_charge_url', script: 'evm-charge.mjs', request: DEV_TOKEN }),
     lacks(peer, 'evm/session', ['all'], NO_EVM_SESSIONS),
   ]),
   charge(PYMPP, 'pull', { script: 'pympp/charge.py', request: { method: 'tempo' } }),
   lacks(PYMPP, 'tempo/charge', ['push'], 'pympp 0.16.0 signs transactions and never sends one itself (mpp.methods.tempo.client)'),
   lacks(PYMPP, 'tempo/session v1', SESSION, NO_SESSIONS),
   lacks(PYMPP, 'tempo/session v2', SESSION, NO_SESSIONS),
+  charge(PYMPP, 'authorization', {
+    chain: 'evm',
+    url: 'evm_charge_url',
+    script: 'pympp/charge.py',
+    request: { method: 'evm', ...DEV_TOKEN },
+  }),
   lacks(PYMPP, 'evm/session', ['all'], NO_EVM_SESSIONS),
 ]

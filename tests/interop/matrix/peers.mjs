@@ -4,12 +4,14 @@
 import { spawn } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import process from 'node:process'
 import { fileURLToPath } from 'node:url'
 
 // How long a client may take for all that it buys.
 const CLIENT_MS = 120_000
 
 export const HERE = dirname(dirname(fileURLToPath(import.meta.url)))
+export const WEIR = process.env.WEIR_BIN ?? join(HERE, '../../target/debug/weir')
 
 // `isDeep`: only `make deep` has it.
 export const PEERS = {
@@ -35,17 +37,23 @@ function scriptFor(folder, script) {
   return join(beside, script)
 }
 
-// Lets a peer run one of our scripts for it, and reads what that prints.
-export function run(peer, script, argument) {
+// The program that runs one of our scripts with a peer, and its arguments.
+export function command(peer, script, argument) {
   const { folder } = PEERS[peer]
   return script.endsWith('.py')
-    ? printed(join(folder, 'venv/bin/python'), [join(HERE, script), argument])
-    : printed('node', [scriptFor(folder, script), argument])
+    ? [join(folder, 'venv/bin/python'), [join(HERE, script), argument]]
+    : ['node', [scriptFor(folder, script), argument]]
+}
+
+// Lets a peer run one of our scripts, and reads what that prints.
+export function run(peer, script, argument) {
+  return printed(...command(peer, script, argument))
 }
 
 // What a program prints, as JSON.
-export async function printed(program, args) {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: CLIENT_MS, killSignal: 'SIGKILL' })
+export async function printed(program, args, env = process.env) {
+  const stdio = ['ignore', 'pipe', 'pipe']
+  const child = spawn(program, args, { env, stdio, timeout: CLIENT_MS, killSignal: 'SIGKILL' })
   let [said, complained] = ['', '']
   child.stdout.on('data', (data) => (said += data))
   child.stderr.on('data', (data) => (complained += data))

@@ -3,16 +3,15 @@
 // or writes it there. Called by script/interop.
 
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import process from 'node:process'
 import { Devnet } from './devnet.mjs'
 import { LINES, ROWS } from './lines.mjs'
 import * as page from './page.mjs'
-import { HERE, PEERS, isInstalled } from './peers.mjs'
+import { HERE, PEERS, WEIR, isInstalled } from './peers.mjs'
 
-const WEIR = process.env.WEIR_BIN ?? join(HERE, '../../target/debug/weir')
 // Payers that each devnet funds.
 const PAYERS = 60
+const GIST_CHARACTERS_MAX = 200
 const SIDES = ['Clients of other makes pay Weir', "Weir's payer pays servers of other makes"]
 const HELP = 'script/interop [--check] [--all] [PEER…]'
 
@@ -47,10 +46,17 @@ async function decide(line, devnet) {
       } catch (error) {
         const why = String(error.message)
         if (line.refuses?.test(why)) return [name(row), { verdict: 'refused', note: line.because }]
-        return [name(row), { verdict: 'failed', note: why.split('\n')[0].slice(0, 300), why }]
+        return [name(row), { verdict: 'failed', note: gist(why), why }]
       }
     }),
   )
+}
+
+// The line of a complaint that tells most, without this machine's folders.
+function gist(why) {
+  const lines = why.split('\n')
+  const telling = lines.find((line) => /^\s*\w*Error: /.test(line)) ?? lines[0]
+  return telling.trim().replaceAll(HERE, '').slice(0, GIST_CHARACTERS_MAX)
 }
 
 function say(line, cells, seconds) {

@@ -3,7 +3,8 @@
 
     python tests/interop/pympp/charge.py REQUEST
 
-REQUEST is JSON: rpc_url, chain_id, token, the payer's key, the URL that sells, and `method`: tempo or evm.
+REQUEST is JSON: rpc_url, chain_id, token, the payer's key, the URL that sells, and `method`: tempo, or evm with the token's
+EIP-712 name and version.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ def evm(request: dict):
         account=Account.from_key(request["key"]),
         chain_id=request["chain_id"],
         decimals=6,
-        authorization=request["token_domain"],
+        authorization={"name": request["name"], "version": request["version"]},
     )
 
 
