@@ -200,7 +200,7 @@ async fn who_has_no_token_and_what_is_no_request_is_refused_and_charges_nobody()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_key_is_charged_once_and_a_bound_body_is_the_one_that_was_asked_about() {
+async fn threat_v3_only_what_was_paid_for_is_allowed_once_for_a_key_and_for_the_body_that_was_asked_about() {
     let world = World::start(1).await;
     let daemon = daemon(&world).await;
     let wallet = Wallet::open(&world, &daemon, 0).await;
@@ -223,6 +223,26 @@ async fn one_key_is_charged_once_and_a_bound_body_is_the_one_that_was_asked_abou
         assert!(line(&verdict, "payment-receipt").is_some(), "{verdict}");
         assert_eq!(line(&verdict, "content-type"), None, "{verdict}");
         assert_eq!(daemon.quiet(wallet.channel).await.spent, total(PRICE * 2));
+    }
+
+    // A voucher without a question is taken, and buys nothing (threat V3): the service must serve nothing for it.
+    for method in [Method::HEAD, Method::POST] {
+        let voucher = wallet.voucher(PRICE * 3);
+        let credential = wallet.credential(method.clone(), &url, &voucher).await;
+        let headers = json!({ "authorization": credential });
+        let bare = json!({ "method": method.as_str(), "url": "/v1/answer", "headers": headers });
+        let (_, verdict) = ask(&daemon, TOKEN, &bare).await;
+        assert_eq!(
+            (&verdict["deliver"], &verdict["status"], &verdict["payment"]),
+            (&json!(false), &json!(200), &Value::Null),
+            "{method}: {verdict}"
+        );
+        assert!(line(&verdict, "payment-receipt").is_some(), "{verdict}");
+        let books = daemon.quiet(wallet.channel).await;
+        assert_eq!(
+            (books.accepted, books.spent),
+            (total(PRICE * 3), total(PRICE * 2))
+        );
     }
 
     // The challenge is made for a body, and buys the answer to no other.
