@@ -133,6 +133,9 @@ impl Behind {
         let request = Request::from_parts(parts, sent.watch(body));
         let answer = tokio::time::timeout(self.timeout, self.service.serve(request)).await;
         let answer = answer.unwrap_or(Err(UpstreamFault::TimedOut(self.timeout)));
+        if let Some(payment) = payment {
+            payment.close();
+        }
         let mut response = answer.inspect_err(|fault| self.watch.upstream_failed(fault.kind()))?;
         strip(response.headers_mut());
         Ok(response)
@@ -287,5 +290,50 @@ impl<S: Stream<Item = Result<Bytes, axum::Error>>, E: Ends + Unpin> Stream for D
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::payment::ReportNo;
+    use alloy_primitives::Address;
+    use futures_util::FutureExt;
+    use std::sync::Mutex;
+    use weir_core::Amount;
+
+    /// A service that reports three units, and keeps who pays.
+    #[derive(Clone, Default)]
+    struct Keeps(Arc<Mutex<Option<Payment>>>);
+
+    impl Serves for Keeps {
+        fn serve(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, UpstreamFault>> {
+            let payment = request.extensions().get::<Payment>().cloned();
+            let is_told = request.headers().contains_key("weir-payer");
+            assert!(is_told && !request.headers().contains_key(header::AUTHORIZATION));
+            let said = payment.as_ref().map(|payment| payment.report(3));
+            assert_eq!(said, Some(Ok(())));
+            *self.0.lock().unwrap() = payment;
+            futures_util::future::ready(Ok(Response::new(Body::empty()))).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_service_reports_after_its_answer_has_begun_is_too_late() {
+        let service = Keeps::default();
+        let behind = Behind::new(service.clone(), Duration::from_secs(1), Arc::new(()));
+        let payment = Payment::new(None, Address::ZERO, Amount::new(70), 7);
+        // Nothing that a payer writes takes away what its service is told.
+        let request = Request::get("/words")
+            .header(header::CONNECTION, "weir-payer")
+            .header("Weir-Payer", "another")
+            .header(header::AUTHORIZATION, "Payment abc")
+            .body(Body::empty());
+        let sent = RequestBody::default();
+        let answer = behind.send(request.unwrap(), Some(&payment), &sent).await;
+        assert!(answer.is_ok());
+        let kept = service.0.lock().unwrap().take().unwrap();
+        assert_eq!(kept.report(1), Err(ReportNo::TooLate));
+        assert_eq!(payment.cost(), (3, Amount::new(30)));
     }
 }

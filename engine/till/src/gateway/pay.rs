@@ -319,7 +319,7 @@ impl Gateway {
             self.inner.watch.paid(began.elapsed());
             return Ok(Metered::sell(self.clone(), response, paper, (sale, opening)));
         }
-        let (units, cost) = payment.decide();
+        let (units, cost) = payment.cost();
         let (answer, delivery) = sale.commit_part(cost).await?;
         paper.units = route.units_max().map(|_| units);
         self.inner.watch.sold();

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use core::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weir_core::{Amount, ChannelId};
 
 /// By which a service is told the channel that pays.
@@ -25,17 +25,16 @@ pub struct Payment {
     payer: Address,
     reserved: Amount,
     units_max: u64,
-    used: Arc<Mutex<Used>>,
+    said: Arc<Mutex<Said>>,
 }
 
-/// What is known of the units that an answer used.
-#[derive(Debug, Clone, Copy)]
-enum Used {
-    /// Nothing was said so far.
-    AllOfThem,
-    Units(u64),
-    /// What the answer costs is decided.
-    Decided,
+/// What a service said so far.
+#[derive(Debug, Default)]
+struct Said {
+    /// The units that it used; all of them where it says nothing.
+    units: Option<u64>,
+    /// Its answer has begun, or will never.
+    is_over: bool,
 }
 
 /// Why what a service reports is not taken. It costs the payer nothing on a route that charges on success: its handler
@@ -70,7 +69,7 @@ impl Payment {
             payer,
             reserved,
             units_max: units_max.max(1),
-            used: Arc::new(Mutex::new(Used::AllOfThem)),
+            said: Arc::default(),
         }
     }
 
@@ -100,8 +99,8 @@ impl Payment {
     /// # Errors
     /// [`ReportNo`]; what was said before stands then.
     pub fn report(&self, units: u64) -> Result<(), ReportNo> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*used, Used::Decided) {
+        let mut said = self.said();
+        if said.is_over {
             return Err(ReportNo::TooLate);
         }
         if units > self.units_max {
@@ -110,15 +109,23 @@ impl Payment {
                 units_max: self.units_max,
             });
         }
-        *used = Used::Units(units);
+        said.units = Some(units);
         Ok(())
     }
 
-    /// What was said so far decides: gives the units, and what they cost. From here on nothing is taken.
-    pub(super) fn decide(&self) -> (u64, Amount) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let units = match std::mem::replace(&mut *used, Used::Decided) {
-            Used::Units(units) if units < self.units_max => units,
+    /// From here on nothing is taken: the answer has begun, or there will be none.
+    pub(super) fn close(&self) {
+        self.said().is_over = true;
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The units that were used, by what was said, and what they cost.
+    pub(super) fn cost(&self) -> (u64, Amount) {
+        let units = match self.said().units {
+            Some(units) if units < self.units_max => units,
             // Nothing is divided where all was used.
             _ => return (self.units_max, self.reserved),
         };
@@ -187,18 +194,18 @@ mod tests {
         let payment = payment(700, 7);
         payment.report(5).unwrap();
         payment.clone().report(3).unwrap();
-        assert_eq!(payment.decide(), (3, Amount::new(300)));
+        assert_eq!(payment.cost(), (3, Amount::new(300)));
     }
 
     #[test]
     fn who_reports_nothing_or_all_pays_what_is_set_aside() {
-        assert_eq!(payment(700, 7).decide(), (7, Amount::new(700)));
+        assert_eq!(payment(700, 7).cost(), (7, Amount::new(700)));
         let whole = payment(701, 7);
         whole.report(7).unwrap();
-        assert_eq!(whole.decide(), (7, Amount::new(701)));
+        assert_eq!(whole.cost(), (7, Amount::new(701)));
         let nothing = payment(700, 7);
         nothing.report(0).unwrap();
-        assert_eq!(nothing.decide(), (0, Amount::ZERO));
+        assert_eq!(nothing.cost(), (0, Amount::ZERO));
     }
 
     #[test]
@@ -210,8 +217,9 @@ mod tests {
             units_max: 7,
         };
         assert_eq!(payment.report(8), Err(too_many));
+        payment.close();
         assert_eq!(
-            payment.decide(),
+            payment.cost(),
             (2, Amount::new(200)),
             "what was said before stands"
         );
