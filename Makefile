@@ -90,4 +90,4 @@ deny: ## Licences, advisories and bans of all dependencies; needs cargo-deny
 .PHONY: clean
 clean: ## Remove everything that was built or installed here
 	cargo clean
-	rm -rf out cache broadcast node_modules tests/interop/node_modules tests/interop/pympp/venv tests/interop/older/*/node_modules
+	rm -rf out cache broadcast node_modules tests/interop/node_modules tests/interop/pympp/venv tests/interop/older/*/node_modules tests/interop/mpp-rs/target

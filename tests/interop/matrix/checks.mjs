@@ -37,7 +37,9 @@ function answered({ status, body }, name) {
   assert.deepEqual(JSON.parse(body), ANSWER, name)
 }
 
+// What a client sent, and was answered; not all tell.
 function wireIs(wire, expected) {
+  if (!wire) return
   assert.deepEqual(wire.map(({ method, status }) => `${method} ${status}`), expected)
 }
 
@@ -51,7 +53,7 @@ function eachPaid({ channel, answers }) {
     answered(answer, `answer ${units}`)
     const got = receipt(answer.receipt)
     assert.equal(got.channelId, channel)
-    assert.equal(got.challengeId, answer.challenge)
+    if (answer.challenge) assert.equal(got.challengeId, answer.challenge)
     assert.deepEqual([got.accepted, got.spent], [PRICE * units, PRICE * units])
     assert.equal(answer.authorised, got.acceptedCumulative)
     assert.equal(got.txHash, undefined)
@@ -63,8 +65,8 @@ export function plain(done) {
   const { answers, channel, wire } = told(done, 'answers')
   assert.equal(answers.length, 3)
   eachPaid({ channel, answers })
-  wireIs(wire.slice(0, -1), ['GET 402', 'GET 200', 'GET 402', 'GET 200', 'GET 402', 'GET 200'])
-  assert.ok(isManagement(wire.at(-1)))
+  wireIs(wire?.slice(0, -1), ['GET 402', 'GET 200', 'GET 402', 'GET 200', 'GET 402', 'GET 200'])
+  if (wire) assert.ok(isManagement(wire.at(-1)))
 }
 
 // A story that is paid token by token, with vouchers while it is told.
@@ -78,9 +80,9 @@ export function story(done) {
   assert.deepEqual([last.spent, last.units], [PRICE * BigInt(STORY_TOKENS), STORY_TOKENS])
   assert.ok(last.accepted >= last.spent)
   assert.equal(authorised, last.acceptedCumulative)
-  wireIs(wire.slice(0, 2), ['GET 402', 'GET 200'])
-  const later = wire.slice(2)
-  assert.ok(later.length >= 2 && later.every(isManagement), 'vouchers while it is told, and the close')
+  wireIs(wire?.slice(0, 2), ['GET 402', 'GET 200'])
+  const later = wire?.slice(2)
+  if (later) assert.ok(later.length >= 2 && later.every(isManagement), 'vouchers while it is told, and the close')
 }
 
 // Two answers use up the deposit; the client tops up by hand, once it is refused the third one.
@@ -109,7 +111,7 @@ export function raised(done) {
   const { channel, answers, wire } = told(done, 'raise')
   assert.equal(answers.length, 3)
   eachPaid({ channel, answers })
-  assert.equal(wire.filter(isManagement).length, 2, 'the top-up and the close')
+  if (wire) assert.equal(wire.filter(isManagement).length, 2, 'the top-up and the close')
 }
 
 // A client that starts anew goes on with the channel that it has.
@@ -135,9 +137,10 @@ const ENDS = {
 const RAISED_BY_HAND = [PRICE * 3n, DEPOSIT_LARGE + PRICE * 3n]
 
 // In the close's receipt, in the books and on the chain, the payee got what was spent and the payer all the rest.
-export async function ends(done, devnet, { protocol, topsUpByHand }) {
+export async function ends(done, devnet, { protocol, topsUpByHand, without = [] }) {
   const raise = topsUpByHand ? RAISED_BY_HAND : ENDS.raise
-  for (const [name, amounts] of Object.entries({ ...ENDS, raise })) await end(done, devnet, { protocol, name, amounts })
+  const all = Object.entries({ ...ENDS, raise }).filter(([name]) => !without.includes(name))
+  for (const [name, amounts] of all) await end(done, devnet, { protocol, name, amounts })
 }
 
 async function end(done, devnet, { protocol, name, amounts: [spent, deposit] }) {

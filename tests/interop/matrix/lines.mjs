@@ -6,6 +6,7 @@
 
 import { privateKeyToAddress } from 'viem/accounts'
 import { charged, ends, plain, raised, raisedWhenRefused, resumed, story } from './checks.mjs'
+import { generous } from './generous.mjs'
 import { run } from './peers.mjs'
 
 const MPPX = ['mppx 0.11.0', 'mppx 0.9.3', 'mppx 0.8.19']
@@ -13,6 +14,7 @@ const MPPX = ['mppx 0.11.0', 'mppx 0.9.3', 'mppx 0.8.19']
 const LOCKS_WHAT_IS_SUGGESTED = ['mppx 0.8.19']
 // What payers on an evm chain know: the EIP-712 domain of the devnet's token, and the most that they pay.
 const DEV_TOKEN = { name: 'Weir Dev USD', version: '1', most: '100' }
+const MPP = 'mpp 0.18.2 (Rust)'
 const PYMPP = 'pympp 0.16.0'
 
 // Pays for one answer by `tempo/charge` or `evm/charge`.
@@ -40,6 +42,33 @@ function sessions(peer, protocol) {
   }
   const all = (devnet) => run(peer, script, devnet.readyFor(devnet.payers(4), { tops_up_by_hand: topsUpByHand }))
   return { peer, rail: `tempo/session ${protocol}`, chain: 'tempo', run: all, cells }
+}
+
+// What the program made of mpp does: `charge`, `v1` or `v2`.
+function asked(devnet, what, payers) {
+  return generous(devnet.ready.rpc_url, (rpc_url) => run(MPP, what, devnet.readyFor(payers, { rpc_url })))
+}
+
+function mppCharge() {
+  const once = async (devnet) => {
+    const payers = devnet.payers(1)
+    const wanted = await devnet.asked(devnet.ready.charge_url, 'charge')
+    return { bought: await asked(devnet, 'charge', payers), asked: wanted, payer: privateKeyToAddress(payers[0]) }
+  }
+  const check = ({ bought, ...paid }, devnet) => charged(bought, devnet, paid)
+  return { peer: MPP, rail: 'tempo/charge', chain: 'tempo', run: once, cells: { pull: check } }
+}
+
+function mppSessions(protocol) {
+  const isV1 = protocol === 'v1'
+  const cells = {
+    'plain HTTP': plain,
+    SSE: story,
+    ...(!isV1 && { 'top-up': raised, resume: resumed }),
+    close: (done, devnet) => ends(done, devnet, { protocol, without: isV1 ? ['raise', 'resume'] : [] }),
+  }
+  const all = (devnet) => asked(devnet, protocol, devnet.payers(4))
+  return { peer: MPP, rail: `tempo/session ${protocol}`, chain: 'tempo', run: all, cells }
 }
 
 function lacks(peer, rail, rows, not) {
@@ -73,6 +102,13 @@ export const LINES = [
     charge(peer, 'authorization', { chain: 'evm', url: 'evm_charge_url', script: 'evm-charge.mjs', request: DEV_TOKEN }),
     lacks(peer, 'evm/session', ['all'], NO_EVM_SESSIONS),
   ]),
+  mppCharge(),
+  lacks(MPP, 'tempo/charge', ['push'], 'mpp 0.18.2 signs transactions and never sends one itself (client::TempoProvider)'),
+  mppSessions('v1'),
+  lacks(MPP, 'tempo/session v1', ['top-up', 'resume'], 'mpp 0.18.2 tops up and remembers channels of the reserve alone (client::tempo::session: `restore` and top-ups give up elsewhere)'),
+  mppSessions('v2'),
+  lacks(MPP, 'evm/charge', ['authorization'], 'mpp 0.18.2 has the methods tempo and stripe, no evm (protocol::methods)'),
+  lacks(MPP, 'evm/session', ['all'], NO_EVM_SESSIONS),
   charge(PYMPP, 'pull', { script: 'pympp/charge.py', request: { method: 'tempo' } }),
   lacks(PYMPP, 'tempo/charge', ['push'], 'pympp 0.16.0 signs transactions and never sends one itself (mpp.methods.tempo.client)'),
   lacks(PYMPP, 'tempo/session v1', SESSION, NO_SESSIONS),

@@ -23,7 +23,7 @@ every base unit. **refused** and **not supported** have their reason below.
 
 Tempo is anvil's chain here (\`--network tempo --hardfork T4\`). It has no TIP-1034 reserve, for which a contract of ours
 stands in: \`tempo/session\` v2 has not met a native reserve. anvil reckons the gas of Tempo transactions too low, so mppx is
-told a limit. The Rust crate \`mpp\` is not tried here yet. That \`mppx validate\` finds nothing wrong is shown by
+told a limit. \`mpp\` asks through a node that answers as much. That \`mppx validate\` finds nothing wrong is shown by
 tests/e2e/discovery.rs.
 `
 

@@ -13,17 +13,19 @@ const CLIENT_MS = 120_000
 export const HERE = dirname(dirname(fileURLToPath(import.meta.url)))
 export const WEIR = process.env.WEIR_BIN ?? join(HERE, '../../target/debug/weir')
 
-// `isDeep`: only `make deep` has it.
+// `isDeep`: only `make deep` has it. `program`: what was built with it, instead of a program that runs our scripts.
 export const PEERS = {
   'mppx 0.11.0': { folder: HERE, isDeep: false },
   'mppx 0.9.3': { folder: join(HERE, 'older/mppx-0.9.3'), isDeep: true },
   'mppx 0.8.19': { folder: join(HERE, 'older/mppx-0.8.19'), isDeep: true },
+  'mpp 0.18.2 (Rust)': { folder: join(HERE, 'mpp-rs'), isDeep: true, program: 'target/debug/mpp-client' },
   'pympp 0.16.0': { folder: join(HERE, 'pympp'), isDeep: false },
 }
 
 export function isInstalled(peer) {
-  const { folder } = PEERS[peer]
-  return ['node_modules', 'venv'].some((installed) => existsSync(join(folder, installed)))
+  const { folder, program } = PEERS[peer]
+  const signs = program ? [program] : ['node_modules', 'venv']
+  return signs.some((installed) => existsSync(join(folder, installed)))
 }
 
 // Modules are looked for beside the script, so an older mppx gets the scripts copied beside itself.
@@ -37,9 +39,10 @@ function scriptFor(folder, script) {
   return join(beside, script)
 }
 
-// The program that runs one of our scripts with a peer, and its arguments.
+// The program that runs one of our scripts with a peer, or does what a script is named after, and its arguments.
 export function command(peer, script, argument) {
-  const { folder } = PEERS[peer]
+  const { folder, program } = PEERS[peer]
+  if (program) return [join(folder, program), [script, argument]]
   return script.endsWith('.py')
     ? [join(folder, 'venv/bin/python'), [join(HERE, script), argument]]
     : ['node', [scriptFor(folder, script), argument]]
