@@ -49,6 +49,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config = ShopConfig {
         // A local chain's blocks are final at once.
         finality_blocks: 0,
+        // A tale takes a voucher a word, as fast as its payer signs.
+        vouchers_per_second: 1_000,
         ..ShopConfig::new("words.example", var("WEIR_TOKEN")?.parse()?, secrets)
     };
     let price = || Price::new(WORD_PRICE, "word");
