@@ -1,16 +1,14 @@
 //! Hand-made credentials and challenges: what each is refused with, and that it changes nothing.
 
 use crate::counter::Counter;
-use crate::wallet::{Said, credential, encoded};
-use crate::world::{PRICE, SECRET};
+use crate::wallet::{Said, credential, encoded, signed_until};
+use crate::world::PRICE;
 use alloy::primitives::Address;
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Value, json};
-use weir_core::UnixSeconds;
 use weir_protocol::request::AddressSpelling;
-use weir_protocol::secrets::Unbound;
-use weir_protocol::{Challenge, ChallengeSecret, Opaque, Secrets, SessionRequest, b64};
+use weir_protocol::{SessionRequest, b64};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_credentials_are_refused_and_change_nothing() {
@@ -227,25 +225,11 @@ async fn threat_v2_a_challenge_that_was_changed_or_is_of_another_place_is_unknow
 async fn threat_v6_an_expired_challenge_is_refused() {
     let counter = Counter::open().await;
     let live = counter.wallet.challenge(Method::GET, &counter.url).await;
-    let live: Challenge = serde_json::from_value(live).unwrap();
-    let secrets = Secrets::new(ChallengeSecret::new(SECRET).unwrap());
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
         .as_secs();
-    let signed = |expires: u64| {
-        let unbound = Unbound {
-            realm: live.realm.clone(),
-            method: live.method.clone(),
-            intent: live.intent.clone(),
-            request: live.request.clone(),
-            expires: UnixSeconds(expires),
-            digest: None,
-            description: live.description.clone(),
-            opaque: Opaque::decode(live.opaque.as_deref().unwrap()).unwrap(),
-        };
-        serde_json::to_value(secrets.sign(unbound).unwrap()).unwrap()
-    };
+    let signed = |expires: u64| signed_until(&live, expires);
     let voucher = counter.wallet.voucher(PRICE * 2);
     for expires in [1, now - 3_600, now] {
         let said = counter

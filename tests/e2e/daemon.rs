@@ -135,9 +135,17 @@ impl Daemon {
 
     /// A channel, as the operator sees it.
     pub(crate) async fn channel(&self, id: ChannelId) -> ChannelView {
+        self.known(id).await.unwrap()
+    }
+
+    /// The same, unless the daemon has not seen it yet.
+    async fn known(&self, id: ChannelId) -> Option<ChannelView> {
         let url = format!("{}/v1/channels/{id}", self.operator);
-        let answer = reqwest::get(url).await.unwrap().error_for_status().unwrap();
-        answer.json().await.unwrap()
+        let answer = reqwest::get(url).await.unwrap();
+        if answer.status() == 404 {
+            return None;
+        }
+        Some(answer.error_for_status().unwrap().json().await.unwrap())
     }
 
     /// All channels, as the operator sees them.
@@ -156,13 +164,13 @@ impl Daemon {
     /// Waits until a channel is as wanted.
     pub(crate) async fn until(&self, id: ChannelId, wanted: impl Fn(&ChannelView) -> bool) -> ChannelView {
         for _ in 0..600 {
-            let view = self.channel(id).await;
-            if wanted(&view) {
+            let view = self.known(id).await;
+            if let Some(view) = view.filter(&wanted) {
                 return view;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("the channel stays {:?}; {}", self.channel(id).await, self.log());
+        panic!("the channel stays {:?}; {}", self.known(id).await, self.log());
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `kill_nine` | a daemon that is killed again and again forgets nothing that it acknowledged |
 //! | `bad_input` | what is refused, how, and that it changes nothing |
 //! | `bad_vouchers` | the same for vouchers and replays |
+//! | `fields` | one field wrong at a time: each is answered as `docs/problems.md` says |
 //! | `charges`, `charges_evm`, `charges_once` | payments of single answers: by other makes' clients, by hashes, by thieves, over kills and failures |
 //! | `opens` | opens that the chain does not bear out, that are not there, that come again |
 //! | `upstream_failures` | each way in which a service fails is charged or not charged exactly once |
@@ -53,6 +54,7 @@ mod demo;
 mod deploy;
 mod discovery;
 mod embedded;
+mod fields;
 mod funding;
 mod gate;
 mod interop;

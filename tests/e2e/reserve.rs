@@ -31,23 +31,23 @@ sol! {
 
 /// What `sign.mjs` prints.
 #[derive(Deserialize)]
-struct Signed {
-    authorization: String,
-    channel: ChannelId,
-    descriptor: Value,
+pub(crate) struct Signed {
+    pub(crate) authorization: String,
+    pub(crate) channel: ChannelId,
+    pub(crate) descriptor: Value,
 }
 
 /// A daemon that sells on channels of the reserve, behind a gate.
-struct Scene {
-    world: World,
+pub(crate) struct Scene {
+    pub(crate) world: World,
     gate: Gate,
     config: PathBuf,
     _scribe: Scribe,
 }
 
 impl Scene {
-    async fn start() -> (Self, Daemon) {
-        let mut world = World::on(Network::Tempo, 1).await;
+    pub(crate) async fn start() -> (Self, Daemon) {
+        let mut world = World::on(Network::Tempo, 2).await;
         install(world.rpc_url(), PATH_USD, &world.payers).await.unwrap();
         world.deployed.escrow = TEMPO_RESERVE;
         RESERVE_DOMAIN_NAME.clone_into(&mut world.deployed.domain_name);
@@ -71,13 +71,17 @@ impl Scene {
         (scene, daemon)
     }
 
-    /// Lets mppx sign an open, or a top-up by another deposit.
     async fn sign(&self, daemon: &Daemon, opened: Option<&Signed>) -> Signed {
+        self.sign_for(0, daemon, opened).await
+    }
+
+    /// Lets mppx sign an open, or a top-up by another deposit.
+    pub(crate) async fn sign_for(&self, payer: usize, daemon: &Daemon, opened: Option<&Signed>) -> Signed {
         let mut request = json!({
             "rpc_url": self.world.rpc_url(),
             "chain_id": self.world.deployed.chain_id,
             "token": PATH_USD,
-            "key": self.world.payers[0].expose_hex(),
+            "key": self.world.payers[payer].expose_hex(),
             "url": answer_url(daemon),
         });
         if let Some(opened) = opened {

@@ -36,20 +36,20 @@ enum Killed {
 
 /// What `sign.mjs` prints.
 #[derive(Deserialize)]
-struct Signed {
-    authorization: String,
-    channel: String,
+pub(crate) struct Signed {
+    pub(crate) authorization: String,
+    pub(crate) channel: String,
 }
 
 /// A daemon behind a gate, which can be killed and started again on its books.
-struct Scene {
-    world: World,
+pub(crate) struct Scene {
+    pub(crate) world: World,
     gate: Gate,
     config: PathBuf,
 }
 
 impl Scene {
-    async fn start(name: &str) -> (Self, Daemon) {
+    pub(crate) async fn start(name: &str) -> (Self, Daemon) {
         let world = World::on(Network::Tempo, 2).await;
         let gate = Gate::before(world.rpc_url()).await;
         let config = world.config(&Settings {
@@ -61,7 +61,7 @@ impl Scene {
     }
 
     /// Lets mppx sign an open, or a top-up by another deposit.
-    async fn sign(&self, daemon: &Daemon, payer: usize, tops_up: Option<ChannelId>) -> Signed {
+    pub(crate) async fn sign(&self, daemon: &Daemon, payer: usize, tops_up: Option<ChannelId>) -> Signed {
         let mut request = json!({
             "rpc_url": self.world.rpc_url(),
             "chain_id": self.world.deployed.chain_id,

@@ -1,15 +1,16 @@
 //! A payer by hand: every credential is spelled here, the wrong ones too.
 
 use crate::daemon::Daemon;
-use crate::world::{DEPOSIT, World, total};
+use crate::world::{DEPOSIT, SECRET, World, total};
 use alloy::signers::SignerSync;
 use reqwest::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Client, Method};
 use serde_json::{Map, Value, json};
 use weir_core::voucher::voucher_digest;
-use weir_core::{ChannelId, Domain};
+use weir_core::{ChannelId, Domain, UnixSeconds};
 use weir_node::keys::SecretKey;
-use weir_protocol::{Challenge, SessionReceipt, b64};
+use weir_protocol::secrets::Unbound;
+use weir_protocol::{Challenge, ChallengeSecret, Opaque, Secrets, SessionReceipt, b64};
 
 /// A key with an open channel.
 pub(crate) struct Wallet {
@@ -172,6 +173,23 @@ impl Said {
 /// Writes the value of an `Authorization` field.
 pub(crate) fn credential(challenge: &Value, payload: &Value) -> String {
     encoded(&json!({ "challenge": challenge, "payload": payload }))
+}
+
+/// A daemon's challenge as it would have made it at another time.
+pub(crate) fn signed_until(live: &Value, expires: u64) -> Value {
+    let live: Challenge = serde_json::from_value(live.clone()).unwrap();
+    let secrets = Secrets::new(ChallengeSecret::new(SECRET).unwrap());
+    let unbound = Unbound {
+        realm: live.realm,
+        method: live.method,
+        intent: live.intent,
+        request: live.request,
+        expires: UnixSeconds(expires),
+        digest: None,
+        description: live.description,
+        opaque: Opaque::decode(live.opaque.as_deref().unwrap()).unwrap(),
+    };
+    serde_json::to_value(secrets.sign(unbound).unwrap()).unwrap()
 }
 
 /// Any JSON where a credential belongs.

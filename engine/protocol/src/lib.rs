@@ -11,7 +11,7 @@
 //! | [`credential`], [`did`] | `Authorization: Payment …` and who says so |
 //! | [`rails`] | what a credential of one method × intent claims, which evidence it needs, the judgement |
 //! | [`mod@delivery`], [`intent`] | which requests buy content; what a payment is meant as |
-//! | [`receipt`], [`problem`] | the yes and the no |
+//! | [`receipt`], [`problem`], [`fields`] | the yes and the no, and which no a wrong field gets |
 //! | [`sse`], [`splitter`] | payment events in a stream, and where one event ends |
 //! | [`accept`], [`digest`] | what the client would rather pay with; what the body was |
 //! | [`auth_params`], [`b64`], [`hex`], [`json`], [`timestamp`] | the spellings underneath |
@@ -25,6 +25,7 @@ pub mod credential;
 pub mod delivery;
 pub mod did;
 pub mod digest;
+pub mod fields;
 pub mod hex;
 pub mod intent;
 pub mod json;

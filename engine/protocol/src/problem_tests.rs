@@ -133,7 +133,7 @@ written from the table in `engine/protocol/src/problem.rs`.
         let (uri, status, when, next, source) = (row.uri, row.status, row.when, row.next, row.source);
         text += &format!("| `{uri}` | {status} | {challenge} | {when} | {next} | {source} |\n");
     }
-    text
+    text + &crate::fields::page::chapter()
 }
 
 #[test]

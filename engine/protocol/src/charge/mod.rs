@@ -188,4 +188,4 @@ pub fn payload_problem(error: &PayloadError) -> Problem {
 
 #[cfg(test)]
 #[path = "tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -25,7 +25,7 @@ fn rules(method: &str) -> &'static ChargeRules {
     charge_rules(method).unwrap()
 }
 
-fn offer(amount: u128) -> ChargeRequest {
+pub(crate) fn offer(amount: u128) -> ChargeRequest {
     ChargeRequest {
         amount: Amount::new(amount),
         currency: TOKEN,

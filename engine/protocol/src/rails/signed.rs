@@ -157,4 +157,4 @@ pub(super) fn must_agree(agrees: bool, name: &'static str) -> Result<(), Payload
 
 #[cfg(test)]
 #[path = "signed_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -14,7 +14,7 @@ const PAYER: Address = Address::repeat_byte(0xaa);
 const SALT: B256 = B256::repeat_byte(0xef);
 const CHANNEL: ChannelId = ChannelId(B256::repeat_byte(0xab));
 
-fn offer() -> SessionRequest {
+pub(crate) fn offer() -> SessionRequest {
     let mut offer = request::tests::sample();
     let kinds = ["authorization", "permit2", "hash"];
     offer.method_details.credential_types = Some(kinds.map(str::to_owned).to_vec());
@@ -65,7 +65,7 @@ fn authorization(kind: &str, purpose: Purpose) -> Value {
         "validBefore": "1743523500", "nonce": pull(purpose).bound_nonce()})
 }
 
-fn open(kind: &str) -> Value {
+pub(crate) fn open(kind: &str) -> Value {
     let purpose = Purpose::Open {
         terms: terms(),
         salt: SALT,
@@ -74,7 +74,7 @@ fn open(kind: &str) -> Value {
         "voucherSignature": signature(), "cumulativeAmount": "0", "authorization": authorization(kind, purpose)})
 }
 
-fn top_up(kind: &str) -> Value {
+pub(crate) fn top_up(kind: &str) -> Value {
     let purpose = Purpose::TopUp {
         channel: CHANNEL,
         token: offer().currency,

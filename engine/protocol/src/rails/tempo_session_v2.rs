@@ -84,4 +84,4 @@ fn described(descriptor: Fields<'_>, offer: &SessionRequest) -> Result<ChannelId
 
 #[cfg(test)]
 #[path = "tempo_session_v2_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -9,14 +9,14 @@ use weir_core::Amount;
 
 const VECTORS: &str = include_str!("../../../../contracts/vectors/reserve.json");
 
-fn vectors() -> (Value, Vec<Value>) {
+pub(crate) fn vectors() -> (Value, Vec<Value>) {
     let file: Value = serde_json::from_str(VECTORS).unwrap();
     let vectors = file["vectors"].as_array().unwrap().clone();
     (file, vectors)
 }
 
 /// What the seller of a vector's channel offers.
-fn offer(vector: &Value) -> SessionRequest {
+pub(crate) fn offer(vector: &Value) -> SessionRequest {
     let (file, _) = vectors();
     let address = |value: &Value| value.as_str().unwrap().parse::<Address>().unwrap();
     let mut offer = request::tests::sample();
@@ -30,7 +30,7 @@ fn offer(vector: &Value) -> SessionRequest {
 }
 
 /// The payload that mppx makes of a vector.
-fn payload(action: &str, vector: &Value) -> Value {
+pub(crate) fn payload(action: &str, vector: &Value) -> Value {
     let mut payload = json!({
         "action": action, "channelId": vector["channelId"], "descriptor": vector["descriptor"],
         "cumulativeAmount": vector["cumulativeAmount"], "signature": vector["voucher"]["signature"]
