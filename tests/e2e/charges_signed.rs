@@ -202,6 +202,12 @@ fn must_be_refused(said: &Said, kind: &str, name: &str) {
     said.must_be_a_no(name);
 }
 
+/// Refused for this reason, and for no other of its kind.
+fn must_be_refused_for(said: &Said, reason: &str, name: &str) {
+    must_be_refused(said, "verification-failed", name);
+    assert!(said.body.contains(reason), "{name}: {said:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mppx_pays_by_a_signature_without_a_coin() {
     let (scene, daemon) = Scene::start("mppx").await;
@@ -237,6 +243,8 @@ async fn threat_h7_a_signature_buys_one_answer_however_often_it_is_shown() {
     let draw = scene.draw(&asked, 0);
     let signature = scene.sign(&scene.world.payers[0], &draw, Spelling::Draft);
     let signed = scene.credential(&asked, &draw, &signature);
+    // As old as the payment's own, so that its transaction is not too old for them.
+    let others = [challenge(&url).await, challenge(&elsewhere).await];
     must_be_used(&ask(&elsewhere, &signed).await.unwrap(), "elsewhere");
     let crowd = futures_util::future::join_all((0..CROWD).map(|_| ask(&url, &signed))).await;
     let mut sold = 0;
@@ -255,15 +263,14 @@ async fn threat_h7_a_signature_buys_one_answer_however_often_it_is_shown() {
     assert_eq!(scene.earned().await - earned, PRICE);
     must_be_used(&ask(&url, &signed).await.unwrap(), "again");
     // The signature, and the transaction that it became, under challenges that others hold.
-    for url in [&url, &elsewhere] {
-        let other = challenge(url).await;
+    for (url, other) in [&url, &elsewhere].into_iter().zip(others) {
         let said = ask(url, &scene.credential(&other, &draw, &signature))
             .await
             .unwrap();
         must_be_refused(&said, "verification-failed", "another challenge");
         let mined = json!({ "type": "hash", "hash": hash });
         let said = repeat(url, &scene.shown(&other, draw.from, &mined)).await;
-        must_be_refused(&said, "verification-failed", "by its hash");
+        must_be_refused_for(&said, "names its challenge", "by its hash");
     }
     daemon.kill();
     let daemon = Daemon::start(&scene.config).await;
@@ -286,7 +293,7 @@ async fn threat_t8_a_payment_that_somebody_else_sent_is_the_payers() {
     for payer in [draw.from, scene.world.payers[1].address()] {
         let mined = json!({ "type": "hash", "hash": hash });
         let said = repeat(&url, &scene.shown(&thief, payer, &mined)).await;
-        must_be_refused(&said, "verification-failed", "by its hash");
+        must_be_refused_for(&said, "names its challenge", "by its hash");
     }
     let signed = scene.credential(&asked, &draw, &signature);
     let said = repeat(&url, &signed).await;
@@ -340,17 +347,17 @@ async fn threat_t8_no_gas_is_spent_on_what_is_not_worth_it_or_cannot_land() {
         from: poor_key.address(),
         ..good.clone()
     };
-    for (name, draw, key) in [
-        ("stolen", &good, key(1)),
-        ("over soon", &late, key(0)),
-        ("endless", &endless, key(0)),
-        ("no money", &poor, &poor_key),
+    for (name, reason, draw, key) in [
+        ("stolen", "was not signed by its payer", &good, key(1)),
+        ("over soon", "for 60 s more", &late, key(0)),
+        ("endless", "must not count for more than", &endless, key(0)),
+        ("no money", "the payer holds 0 base units", &poor, &poor_key),
     ] {
         let signature = scene.sign(key, draw, Spelling::Draft);
         let said = ask(&url, &scene.credential(&asked, draw, &signature))
             .await
             .unwrap();
-        must_be_refused(&said, "verification-failed", name);
+        must_be_refused_for(&said, reason, name);
     }
     let dust = scene.draw(&cheap, 0);
     let dust = Draw {
@@ -487,7 +494,7 @@ async fn a_permit_pays_where_the_payer_has_approved_permit2() {
         },
         ..scene.draw(challenge, payer)
     };
-    let mut shown = Vec::new();
+    let (mut shown, thief) = (Vec::new(), challenge(&url).await);
     for (nonce, spelling) in [(300, Spelling::Draft), (301, Spelling::Eip712)] {
         let asked = challenge(&url).await;
         let details = details(&asked);
@@ -512,15 +519,15 @@ async fn a_permit_pays_where_the_payer_has_approved_permit2() {
     let draw = by_permit(&asked, 0, 300);
     let signature = scene.sign(&scene.world.payers[0], &draw, Spelling::Draft);
     let said = repeat(&url, &scene.credential(&asked, &draw, &signature)).await;
-    must_be_refused(&said, "verification-failed", "a used nonce");
+    must_be_refused_for(&said, "nonce was used", "a used nonce");
     for hash in shown {
         let mined = json!({ "type": "hash", "hash": hash });
-        let said = repeat(&url, &scene.shown(&asked, draw.from, &mined)).await;
-        must_be_refused(&said, "verification-failed", "by its hash");
+        let said = repeat(&url, &scene.shown(&thief, draw.from, &mined)).await;
+        must_be_refused_for(&said, "names its challenge", "by its hash");
     }
     let draw = by_permit(&asked, 1, 300);
     let signature = scene.sign(&scene.world.payers[1], &draw, Spelling::Draft);
     let said = repeat(&url, &scene.credential(&asked, &draw, &signature)).await;
-    must_be_refused(&said, "verification-failed", "no approval");
+    must_be_refused_for(&said, "would revert", "no approval");
     assert_eq!(scene.gate.heard().len(), 2);
 }

@@ -9,6 +9,7 @@ use crate::escrow::Escrow;
 use crate::fault::ChainFault;
 use crate::relayed::{Permit2, PullPaths, refuses_in_words, try_view};
 use crate::rpc::LOG_RANGE_BLOCKS_MAX;
+use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
@@ -65,13 +66,28 @@ impl Escrow {
     /// # Errors
     /// [`ChainFault::Rpc`].
     pub async fn is_drawn(&self, draw: &Draw) -> Result<bool, ChainFault> {
+        self.is_drawn_at(draw, BlockId::latest()).await
+    }
+
+    /// The same once what waits for a block is in one, as far as the node knows of it.
+    ///
+    /// # Errors
+    /// [`ChainFault::Rpc`].
+    pub async fn is_being_drawn(&self, draw: &Draw) -> Result<bool, ChainFault> {
+        self.is_drawn_at(draw, BlockId::pending()).await
+    }
+
+    async fn is_drawn_at(&self, draw: &Draw, at: BlockId) -> Result<bool, ChainFault> {
         let rpc = self.rpc();
         match draw.leave {
             Leave::Eip3009 { .. } => {
-                rpc.is_authorization_used(draw.token, draw.from, draw.binding)
-                    .await
+                let nonce = (draw.from, draw.binding);
+                rpc.is_authorization_used(draw.token, nonce, at).await
             }
-            Leave::Permit2 { nonce, .. } => rpc.is_permit_used(CANONICAL_PERMIT2, draw.from, nonce).await,
+            Leave::Permit2 { nonce, .. } => {
+                let nonce = (draw.from, nonce);
+                rpc.is_permit_used(CANONICAL_PERMIT2, nonce, at).await
+            }
         }
     }
 

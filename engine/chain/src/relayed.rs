@@ -92,43 +92,46 @@ impl Escrow {
     pub async fn is_used_up(&self, pull: &Pull) -> Result<bool, ChainFault> {
         match pull.leave {
             Leave::Eip3009 { .. } => {
-                let (token, nonce) = (pull.token(), pull.bound_nonce());
-                self.rpc().is_authorization_used(token, pull.from, nonce).await
+                let nonce = (pull.from, pull.bound_nonce());
+                self.rpc()
+                    .is_authorization_used(pull.token(), nonce, BlockId::latest())
+                    .await
             }
             Leave::Permit2 { nonce, .. } => {
                 let permit2 = try_view(self.rpc(), self.address(), &IRelayedEscrow::PERMIT2Call {}).await?;
                 let permit2 = permit2.unwrap_or_default();
-                self.rpc().is_permit_used(permit2, pull.from, nonce).await
+                let nonce = (pull.from, nonce);
+                self.rpc().is_permit_used(permit2, nonce, BlockId::latest()).await
             }
         }
     }
 }
 
 impl Rpc {
-    /// Whether an EIP-3009 nonce was used, or taken back, on the newest state.
+    /// Whether an account's EIP-3009 nonce was used, or taken back, on this state.
     pub(crate) async fn is_authorization_used(
         &self,
         token: Address,
-        authorizer: Address,
-        nonce: B256,
+        (authorizer, nonce): (Address, B256),
+        at: BlockId,
     ) -> Result<bool, ChainFault> {
         let call = IEip3009::authorizationStateCall { authorizer, nonce };
-        let used = self.call_at(token, &call, BlockId::latest()).await?;
+        let used = self.call_at(token, &call, at).await?;
         Ok(used.unwrap_or(false))
     }
 
-    /// Whether a nonce of Permit2's was used, or taken back, on the newest state.
+    /// Whether an account's nonce of Permit2's was used, or taken back, on this state.
     pub(crate) async fn is_permit_used(
         &self,
         permit2: Address,
-        owner: Address,
-        nonce: U256,
+        (owner, nonce): (Address, U256),
+        at: BlockId,
     ) -> Result<bool, ChainFault> {
         let call = IPermit2::nonceBitmapCall {
             owner,
             word: nonce >> 8,
         };
-        let bits = self.call_at(permit2, &call, BlockId::latest()).await?;
+        let bits = self.call_at(permit2, &call, at).await?;
         Ok(bits.unwrap_or_default().bit(nonce.as_limbs()[0] as usize & 0xff))
     }
 }

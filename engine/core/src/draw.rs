@@ -65,10 +65,7 @@ impl Draw {
     /// Names what the chain uses up when this is paid, together with the challenge: however often it is signed, one of it
     /// lands.
     pub fn key(&self) -> B256 {
-        let (kind, nonce) = match self.leave {
-            Leave::Eip3009 { .. } => (0, self.binding),
-            Leave::Permit2 { nonce, .. } => (1, nonce.into()),
-        };
+        let (kind, nonce) = self.nonce();
         let parts: [&[u8]; 6] = [
             b"draw",
             &[kind],
@@ -78,6 +75,27 @@ impl Draw {
             self.binding.as_slice(),
         ];
         keccak256(parts.concat())
+    }
+
+    /// Names what the chain uses up when this is paid, for whatever challenge: of all that is signed with one nonce, one
+    /// lands.
+    pub fn uses(&self) -> B256 {
+        let (kind, nonce) = self.nonce();
+        let parts: [&[u8]; 5] = [
+            b"uses",
+            &[kind],
+            self.token.as_slice(),
+            self.from.as_slice(),
+            nonce.as_slice(),
+        ];
+        keccak256(parts.concat())
+    }
+
+    fn nonce(&self) -> (u8, B256) {
+        match self.leave {
+            Leave::Eip3009 { .. } => (0, self.binding),
+            Leave::Permit2 { nonce, .. } => (1, nonce.into()),
+        }
     }
 
     /// What the payer signs. `separator` is the token's for EIP-3009, and
@@ -166,5 +184,10 @@ mod tests {
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[at + 1..].contains(key), "{at}");
         }
+        // What is used up is the same for every challenge that a permit is signed for.
+        assert_eq!(draw(permit(1), 4).uses(), draw(permit(1), 5).uses());
+        assert_ne!(draw(permit(1), 4).uses(), draw(permit(2), 4).uses());
+        assert_eq!(draw(authorization(1), 4).uses(), draw(authorization(2), 4).uses());
+        assert_ne!(draw(authorization(1), 4).uses(), draw(authorization(1), 5).uses());
     }
 }

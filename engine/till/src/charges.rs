@@ -208,6 +208,11 @@ impl Turn {
         Ok(false)
     }
 
+    /// Whether it is written down that this challenge is paid, or will be.
+    pub fn is_claimed(&self) -> bool {
+        self.charges.kept().rows.contains_key(&self.tag)
+    }
+
     /// Forgets the claim: its transaction never took effect and never will.
     ///
     /// # Errors

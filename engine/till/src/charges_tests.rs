@@ -185,6 +185,7 @@ async fn what_is_owed_is_owed_over_a_restart_and_beyond_its_challenge() {
     assert!(charges.moment_for(TAG) < EXPIRES, "it is still live");
     assert_eq!(charges.moment_for(OTHER), world.clock.now(), "others are not");
     let turn = charges.begin(TAG).unwrap();
+    assert!(turn.is_claimed() && !charges.begin(OTHER).unwrap().is_claimed());
     assert!(turn.claim(paid(PAYMENT)).await.unwrap(), "it is known");
     let another = Some(B256::repeat_byte(4));
     assert!(matches!(

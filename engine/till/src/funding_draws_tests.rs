@@ -71,6 +71,9 @@ async fn threat_t8_no_payment_is_sent_that_is_not_the_payers_or_cannot_land() {
         .gas
         .with(|world| (world.payer_has_code, world.would_revert) = (false, true));
     assert!(matches!(refused(&good).await, FundNo::Reverted(_)));
+    // What would revert because it is being made is no failure.
+    bench.gas.with(|world| world.being_used_up = true);
+    assert!(matches!(refused(&good).await, FundNo::Unknown(_)));
     bench
         .gas
         .with(|world| (world.would_revert, world.fee) = (false, 1_001));
@@ -101,10 +104,16 @@ async fn threat_t8_a_payment_that_somebody_else_sent_is_found_and_a_lagging_node
     let late = signed_draw(1, 1, until(1));
     assert!(matches!(bench.draw(&late).await.unwrap(), Ready::Done(Some(_))));
     assert!(bench.sent().is_empty());
-    // They were faster than what we had sent.
+    // They were faster than what we had sent, and our node is not as far as the block that tells so, or that is taken back.
     bench.gas.with(|world| world.used_up = false);
     bench.pay(&signed).await.unwrap();
     bench.gas.with(|world| world.outcome = Some(landed(false)));
+    for height in [9, 10, 11] {
+        bench.gas.with(|world| world.height = height);
+        let early = bench.funding.drawn(draw_order(&signed), PATIENCE).await;
+        assert!(matches!(early, Err(FundNo::Unknown(_))), "{height}: {early:?}");
+    }
+    bench.gas.with(|world| world.height = 12);
     let vain = bench.funding.drawn(draw_order(&signed), PATIENCE).await;
     assert!(matches!(vain, Err(FundNo::Reverted(_))), "{vain:?}");
     bench.gas.with(|world| world.used_up = true);
@@ -137,8 +146,25 @@ async fn threat_t8_payments_are_bounded_by_what_covers_them_and_by_what_failed()
         bench.pay(&signed).await.unwrap();
         bench.funding.drawn(draw_order(&signed), PATIENCE).await.unwrap();
     }
+    // But each has its gas, and there is a bound on that: fifty times 200,000.
+    let mut made = 1 + PAYMENTS_AT_ONCE_MAX + 2 * PULLS_PER_PAYER_MAX;
+    let spent = loop {
+        match bench.pay(&cheap(5, made as u8)).await {
+            Ok(()) => made += 1,
+            Err(no) => break no,
+        }
+        assert!(made <= 50, "there is no end to it");
+        let signed = cheap(5, made as u8 - 1);
+        bench.funding.drawn(draw_order(&signed), PATIENCE).await.unwrap();
+    };
+    assert!(matches!(spent, FundNo::Unaffordable(_)), "{spent:?}");
+    assert_eq!((made, bench.sent().len()), (50, 50));
+    // Deposits have theirs.
+    bench.submit(&signed(6, 6, |_| ()), 6).await.unwrap();
     let bench = Bench::new().await;
-    bench.gas.with(|world| world.outcome = Some(landed(false)));
+    bench
+        .gas
+        .with(|world| (world.outcome, world.height) = (Some(landed(false)), 12));
     for challenge in 0..PULLS_PER_PAYER_MAX as u8 {
         let signed = cheap(4, challenge);
         bench.pay(&signed).await.unwrap();
@@ -203,7 +229,9 @@ async fn what_counts_no_more_makes_room_and_is_not_sent_again() {
     let after = sent.iter().skip_while(|envelope| envelope.to != Some(own));
     assert!(after.into_iter().all(|envelope| envelope.to == Some(own)));
     // What landed is no payment.
-    bench.gas.with(|world| world.outcome = Some(landed(true)));
+    bench
+        .gas
+        .with(|world| (world.outcome, world.height) = (Some(landed(true)), 12));
     let vain = bench.funding.drawn(draw_order(&signed), PATIENCE * 100).await;
     assert!(matches!(vain, Err(FundNo::Reverted(_))), "{vain:?}");
 }
@@ -220,4 +248,71 @@ async fn what_the_gas_key_lacked_is_forgotten_after_a_while() {
     bench.gas.with(|world| world.gas_balance = 0);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!bench.funding.is_able(), "nothing is paid for with nothing");
+}
+
+#[tokio::test]
+async fn threat_t8_of_all_that_one_nonce_is_signed_for_one_is_sent() {
+    let bench = Bench::new().await;
+    let permits: Vec<SignedDraw> = (0..8)
+        .map(|challenge| signed_draw(1, challenge, permit))
+        .collect();
+    let shown = permits.iter().map(|signed| bench.pay(signed));
+    let shown = futures_util::future::join_all(shown).await;
+    assert_eq!(shown.iter().filter(|paid| paid.is_ok()).count(), 1, "{shown:?}");
+    let sent = shown.iter().position(Result::is_ok).unwrap();
+    for paid in shown {
+        assert!(matches!(paid, Ok(()) | Err(FundNo::Waits)), "{paid:?}");
+    }
+    // One authorisation for longer is the same one.
+    bench.pay(&signed_draw(2, 9, until(300))).await.unwrap();
+    let longer = signed_draw(2, 9, until(301));
+    assert!(matches!(bench.pay(&longer).await, Err(FundNo::Waits)));
+    assert_eq!(bench.sent(), [0, 1]);
+    // They are made, and a node that lags knows nothing of it.
+    bench.gas.with(|world| world.outcome = Some(landed(true)));
+    for signed in [&permits[sent], &signed_draw(2, 9, until(300))] {
+        bench.funding.drawn(draw_order(signed), PATIENCE).await.unwrap();
+    }
+    let other = signed_draw(1, 77, permit);
+    for signed in [&longer, &other] {
+        assert!(matches!(bench.pay(signed).await, Err(FundNo::Waits)));
+    }
+    // What failed used nothing up.
+    let bench = Bench::new().await;
+    bench
+        .gas
+        .with(|world| (world.outcome, world.height) = (Some(landed(false)), 12));
+    bench.pay(&permits[0]).await.unwrap();
+    let vain = bench.funding.drawn(draw_order(&permits[0]), PATIENCE).await;
+    assert!(matches!(vain, Err(FundNo::Reverted(_))), "{vain:?}");
+    bench.pay(&permits[1]).await.unwrap();
+    assert_eq!(bench.sent(), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_new_gas_key_knows_the_permits_of_the_old_one_and_sends_no_more_of_them() {
+    let bench = Bench::new().await;
+    let made = signed_draw(1, 1, permit);
+    bench.pay(&made).await.unwrap();
+    bench.gas.with(|world| world.outcome = Some(landed(true)));
+    let hash = bench.funding.drawn(draw_order(&made), PATIENCE).await.unwrap();
+    let later = Bench::with_key(Arc::clone(&bench.journal), Address::repeat_byte(10)).await;
+    assert!(matches!(later.draw(&made).await.unwrap(), Ready::OnItsWay));
+    assert_eq!(
+        later.funding.drawn(draw_order(&made), PATIENCE).await.unwrap(),
+        hash
+    );
+    let fresh = signed_draw(2, 2, permit);
+    let no = later.draw(&fresh).await;
+    assert!(matches!(no, Err(FundNo::Reverted(_))), "{no:?}");
+    // A spender that was never ours, or none.
+    for spender in [None, Some(Address::repeat_byte(0x33))] {
+        let order = DrawOrder {
+            spender,
+            ..draw_order(&made)
+        };
+        let no = later.funding.prepare_draw(order).await;
+        assert!(matches!(no, Err(FundNo::Reverted(_))), "{spender:?}: {no:?}");
+    }
+    assert!(later.sent().is_empty());
 }

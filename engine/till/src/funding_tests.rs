@@ -279,11 +279,9 @@ async fn a_pull_whose_nonce_was_used_elsewhere_is_made_again_under_another() {
     let none = bench.funding.outcome(order(&signed, 1), 4 * PATIENCE).await;
     assert!(matches!(none, Err(FundNo::Unknown(_))), "{none:?}");
     assert!(bench.sent().len() > 3, "it is asked again before it is believed");
-    bench.gas.with(|world| {
-        world.outcome = Some(landed(true));
-        world.answer = None;
-    });
+    bench.gas.with(|world| world.answer = None);
     bench.submit(&signed, 1).await.unwrap();
+    bench.gas.with(|world| world.outcome = Some(landed(true)));
     assert!(
         bench
             .funding
@@ -293,4 +291,101 @@ async fn a_pull_whose_nonce_was_used_elsewhere_is_made_again_under_another() {
             .is_some()
     );
     assert_eq!(bench.sent().last(), Some(&1));
+}
+
+#[tokio::test]
+async fn a_pull_that_was_given_up_as_displaced_is_asked_after_before_another_is_made() {
+    let bench = Bench::new().await;
+    bench.gas.with(|world| {
+        world.outcome = Some(Outcome::NotSeen);
+        world.answer = Some(Ok(Posted::NonceTaken));
+    });
+    let signed = signed(1, 1, |_| ());
+    bench.submit(&signed, 1).await.unwrap();
+    let none = bench.funding.outcome(order(&signed, 1), 4 * PATIENCE).await;
+    assert!(matches!(none, Err(FundNo::Unknown(_))), "{none:?}");
+    // A reorganisation took out what had its nonce.
+    bench.gas.with(|world| world.outcome = Some(landed(true)));
+    bench.submit(&signed, 1).await.unwrap();
+    let hash = bench.funding.outcome(order(&signed, 1), PATIENCE).await.unwrap();
+    assert_eq!(hash, Some(TestGas::envelope(0, 100).hash));
+    assert!(bench.sent().iter().all(|nonce| *nonce == 0), "{:?}", bench.sent());
+}
+
+/// Puts so many on record that are over, and whose hour is over, as an earlier run left them.
+fn fill(bench: &Bench, deed: &Deed, count: usize) {
+    let mut account = bench.funding.inner.account();
+    let first = account.record(deed).unwrap();
+    for number in 0..count as u64 {
+        let deed = Deed(B256::from(U256::from(number + 1)));
+        account.put(FundingRecord {
+            deed,
+            uses: deed.0,
+            payer: Address::repeat_byte(0x99),
+            standing: Standing::Displaced,
+            is_over: true,
+            signed_at: UnixSeconds(NOW - 3_600),
+            challenge_expires: UnixSeconds(NOW - 3_600),
+            ..first.clone()
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_full_table_empties_by_what_comes_and_at_the_start() {
+    let bench = Bench::new().await;
+    let first = signed(1, 1, |_| ());
+    bench.submit(&first, 1).await.unwrap();
+    fill(&bench, &Deed::of(&first.pull), PULLS_KEPT_MAX - 1);
+    bench.submit(&signed(2, 2, |_| ()), 2).await.unwrap();
+    bench.pay(&world::signed_draw(3, 3, |_| ())).await.unwrap();
+    assert_eq!(bench.sent(), [0, 1, 2]);
+    // Those of this hour stay, and then there is no room.
+    let bench = Bench::new().await;
+    bench.submit(&first, 1).await.unwrap();
+    fill(&bench, &Deed::of(&first.pull), PULLS_KEPT_MAX - 1);
+    bench.clock.0.store(NOW - 1, Ordering::SeqCst);
+    let full = bench.submit(&signed(2, 2, |_| ()), 2).await;
+    assert!(matches!(full, Err(FundNo::No(No::Busy))), "{full:?}");
+    // The next run begins without what is over.
+    bench.clock.0.store(NOW, Ordering::SeqCst);
+    let mut old = bench
+        .funding
+        .inner
+        .account()
+        .record(&Deed::of(&first.pull))
+        .unwrap();
+    old.deed = Deed(B256::repeat_byte(0x44));
+    (old.standing, old.is_over) = (Standing::Displaced, true);
+    (old.signed_at, old.challenge_expires) = (UnixSeconds(NOW - 3_600), UnixSeconds(NOW - 3_600));
+    old.write(&*bench.journal, &[]).await.unwrap();
+    assert_eq!(read_records(&*bench.journal).unwrap().len(), 2);
+    let later = Bench::over(Arc::clone(&bench.journal)).await;
+    assert!(later.funding.inner.account().record(&old.deed).is_none());
+    later.submit(&signed(2, 2, |_| ()), 2).await.unwrap();
+    let kept = read_records(&*bench.journal).unwrap();
+    assert!(
+        kept.iter().all(|record| record.deed != old.deed),
+        "{}",
+        kept.len()
+    );
+}
+
+#[tokio::test]
+async fn what_is_in_a_block_is_asked_after_once_for_each_height() {
+    let bench = Bench::new().await;
+    bench.gas.with(|world| world.outcome = Some(landed(true)));
+    let signed = signed(1, 1, |_| ());
+    bench.submit(&signed, 1).await.unwrap();
+    bench.funding.outcome(order(&signed, 1), PATIENCE).await.unwrap();
+    let first = bench.gas.with(|world| world.lookups);
+    // Two blocks on top are enough.
+    for (height, more) in [(10, 0), (11, 1), (12, 2), (13, 2)] {
+        bench.gas.with(|world| world.height = height);
+        while bench.gas.with(|world| world.lookups) < first + more {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(bench.gas.with(|world| world.lookups), first + more, "{height}");
+    }
 }

@@ -33,6 +33,7 @@ pub(super) const CONFIG: FundingConfig = FundingConfig {
     charge_min: Amount::new(10),
     fee_max: 1_000,
     gas_per_hour_max: 4_000_000,
+    charge_gas_per_hour_max: 10_000_000,
     finality_blocks: 2,
 };
 
@@ -51,6 +52,8 @@ pub(super) struct World {
     pub(super) journal: Option<Arc<dyn Journal>>,
     pub(super) channel: Option<u128>,
     pub(super) used_up: bool,
+    /// The same once what waits for a block is in one.
+    pub(super) being_used_up: bool,
     pub(super) payer_has_code: bool,
     pub(super) would_revert: bool,
     pub(super) fee: u128,
@@ -69,6 +72,8 @@ pub(super) struct World {
     pub(super) height: u64,
     /// How often the chain was asked what bears on a pull.
     pub(super) asked: usize,
+    /// How often it was asked what became of a transaction.
+    pub(super) lookups: usize,
 }
 
 #[derive(Clone)]
@@ -84,6 +89,7 @@ impl TestGas {
             world.asked += 1;
             Situation {
                 head: UnixSeconds(NOW),
+                height: world.height,
                 channel: world.channel.map(|deposit| weir_core::ChainState {
                     deposit: Cumulative::new(deposit),
                     settled: Cumulative::ZERO,
@@ -124,6 +130,10 @@ impl Gas for TestGas {
         let mut situation = self.look();
         situation.channel = None;
         Ok(situation)
+    }
+
+    async fn is_being_drawn(&self, _: &Draw) -> Result<bool, ChainTrouble> {
+        Ok(self.with(|world| world.being_used_up))
     }
 
     async fn drawn(&self, _: &Draw, _: UnixSeconds) -> Result<Drawn, ChainTrouble> {
@@ -185,7 +195,10 @@ impl Gas for TestGas {
     }
 
     async fn outcome(&self, _: B256) -> Result<Outcome, ChainTrouble> {
-        Ok(self.with(|world| world.outcome.clone().unwrap_or(Outcome::Pending)))
+        Ok(self.with(|world| {
+            world.lookups += 1;
+            world.outcome.clone().unwrap_or(Outcome::Pending)
+        }))
     }
 
     async fn height(&self) -> Result<u64, ChainTrouble> {
@@ -299,6 +312,7 @@ pub(super) fn draw_order(signed: &SignedDraw) -> DrawOrder<'_> {
         signed,
         credential: credential(0),
         since: UnixSeconds(NOW),
+        spender: Some(Address::repeat_byte(9)),
     }
 }
 

@@ -28,8 +28,6 @@ use tokio::time::Instant;
 
 /// No replacement offers more than so many times the fee of the moment.
 pub const FEE_FACTOR_MAX: u128 = 10;
-/// What a call of nothing takes: a transaction's intrinsic gas, and as much again for chains that count otherwise.
-const NOTHING_GAS: u64 = 42_000;
 
 /// One account that sends transactions. Clones share their nonces; two senders of one key would not.
 #[derive(Clone)]
@@ -167,15 +165,16 @@ impl Sender {
     }
 
     /// A call of nothing with the same nonce, for more as [`bump`](Self::bump) does: what cannot have its effect any more
-    /// makes room for what waits behind it.
+    /// makes room for what waits behind it. The node says how much gas that takes: on some chains it pays for another too.
     ///
     /// # Errors
     /// As [`bump`](Self::bump).
     pub async fn make_room(&self, envelope: &Envelope) -> Result<Envelope, SendFault> {
+        let nothing = self.quote(&Call::nothing(self.address())).await?;
         let mut transaction = envelope.transaction()?;
         transaction.to = self.address().into();
         transaction.input = Bytes::new();
-        transaction.gas_limit = NOTHING_GAS;
+        transaction.gas_limit = nothing.gas_limit;
         self.dearer(transaction, envelope.hash).await
     }
 

@@ -350,3 +350,28 @@ async fn threat_k1_a_sender_does_not_show_its_key() {
     let address = key(0x11).address();
     assert!(address != Address::ZERO && shown.contains(&address.to_string()));
 }
+
+#[tokio::test]
+async fn what_makes_room_takes_the_gas_that_the_node_says() {
+    let world = World::new().await;
+    world.automine(false).await;
+    let sender = &world.payer;
+    let quote = sender.quote(&world.escrow.calls().open(&world.opening(1))).await;
+    let nonce = sender.next_nonce().await.unwrap();
+    let stuck = sender.prepare(&quote.unwrap(), &nonce).await.unwrap();
+    nonce.keep();
+    sender.broadcast(&stuck).await.unwrap();
+    let room = sender.make_room(&stuck).await.unwrap();
+    let nothing = sender.quote(&Call::nothing(sender.address())).await.unwrap();
+    assert_eq!(
+        (room.nonce, room.to, room.gas_limit),
+        (stuck.nonce, Some(sender.address()), nothing.gas_limit)
+    );
+    assert_eq!(sender.broadcast(&room).await.unwrap(), Broadcast::Accepted);
+    world.mine(1).await;
+    let Outcome::Landed(landed) = sender.wait(room.hash, soon()).await else {
+        panic!("it was mined")
+    };
+    assert!(landed.success);
+    assert_eq!(sender.outcome(stuck.hash).await.unwrap(), Outcome::NotSeen);
+}

@@ -3,7 +3,7 @@
 use crate::http::CONNECTIONS_MAX;
 use core::ops::RangeInclusive;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use weir_till::funding::GAS_MAX;
+use weir_till::funding::{GAS_MAX, VALIDITY_SECONDS_MIN};
 use weir_till::gateway::offer::CHALLENGE_SECONDS;
 pub use weir_till::shop::{
     CLOSE_BATCH_MS, FINALITY_BLOCKS, POLL_MS, SETTLE_AGE_SECONDS_MAX, SETTLE_VALUE_MAX,
@@ -47,9 +47,14 @@ pub const FUNDING_CHARGE_MIN: u128 = 10_000;
 pub const FUNDING_FEE_MAX_GWEI: u64 = 100;
 /// The most gas for all pulls of an hour: about eighty of them.
 pub const FUNDING_GAS_PER_HOUR_MAX: u64 = 20_000_000;
+/// The most gas for all payments of an hour: about 1,250 of them.
+pub const FUNDING_CHARGE_GAS_PER_HOUR_MAX: u64 = 100_000_000;
 
 /// A payment that is signed and sent at once takes some seconds; and no challenge outlives the change of the secret.
 pub(super) const CHARGE_CHALLENGE_SECONDS_RANGE: RangeInclusive<u64> = 10..=CHALLENGE_SECONDS;
+/// Clients sign payments that count as long as their challenge: what a signature must count for when it is sent, and half a
+/// minute to sign it and to bring it.
+pub(super) const SIGNED_CHALLENGE_SECONDS_MIN: u64 = VALIDITY_SECONDS_MIN + 30;
 pub(super) const FUNDING_FEE_GWEI_RANGE: RangeInclusive<u64> = 1..=1_000_000;
 pub(super) const FUNDING_GAS_PER_HOUR_RANGE: RangeInclusive<u64> = GAS_MAX..=1_000_000_000_000;
 pub(super) const VOUCHERS_PER_SECOND_RANGE: RangeInclusive<u64> = 1..=1_000_000;

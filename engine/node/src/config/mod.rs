@@ -171,8 +171,10 @@ pub struct Funding {
     pub charge_min: Amount,
     /// The most that a unit of gas may cost.
     pub fee_max_gwei: u64,
-    /// The most gas within an hour.
+    /// The most gas within an hour for deposits, and for payments that were not made.
     pub gas_per_hour_max: u64,
+    /// The most gas within an hour for payments, made or not.
+    pub charge_gas_per_hour_max: u64,
 }
 
 /// `[cors]`

@@ -5,6 +5,7 @@ use super::{ChargeOn, Meter, Paid, Price, Route, limits};
 use weir_core::{Amount, Cumulative};
 use weir_protocol::Intent;
 use weir_protocol::charge::ChargeRules;
+use weir_till::funding::VALIDITY_SECONDS_MIN;
 
 /// Keys that mean something only where a session may pay.
 const SESSION_KEYS: [&str; 2] = ["min_voucher_delta", "suggested_deposit"];
@@ -26,8 +27,17 @@ const PAID_KEYS: [&str; 10] = [
     "description",
 ];
 
-/// The routes; `charge` is how the chain's payment method charges, where the chain is known.
-pub(super) fn routes(root: &mut Section<'_, '_>, charge: Option<&'static ChargeRules>) -> Vec<Route> {
+/// What the rest of the file says of the ways to pay.
+#[derive(Clone, Copy)]
+pub(super) struct Ways {
+    /// How the chain's payment method charges, where the chain is known.
+    pub(super) charge: Option<&'static ChargeRules>,
+    /// From which price on payments are sent for payers who sign them, if any are.
+    pub(super) signed_from: Option<Amount>,
+}
+
+/// The routes.
+pub(super) fn routes(root: &mut Section<'_, '_>, ways: Ways) -> Vec<Route> {
     let mut routes = Vec::<Route>::new();
     let sections = root.sections("route");
     if sections.is_empty() {
@@ -36,7 +46,7 @@ pub(super) fn routes(root: &mut Section<'_, '_>, charge: Option<&'static ChargeR
     for mut section in sections {
         let path = path(&mut section);
         let methods = methods(&mut section);
-        let price = price(&mut section, charge);
+        let price = price(&mut section, ways);
         if let (Some(path), Some(price)) = (path, price) {
             let route = Route { path, methods, price };
             if let Some(first) = routes.iter().find(|first| covers(first, &route)) {
@@ -97,7 +107,7 @@ fn methods(section: &mut Section<'_, '_>) -> Vec<String> {
     methods
 }
 
-fn price(section: &mut Section<'_, '_>, charge: Option<&'static ChargeRules>) -> Option<Price> {
+fn price(section: &mut Section<'_, '_>, ways: Ways) -> Option<Price> {
     let free = section.or("free", false);
     let price = section.parsed::<Amount>("price");
     let meter = section.parsed("meter").unwrap_or_default();
@@ -131,7 +141,8 @@ fn price(section: &mut Section<'_, '_>, charge: Option<&'static ChargeRules>) ->
     if !section.has("price") {
         section.refuse("price", "is missing: give a price in base units, or free = true");
     }
-    must_fit_its_ways(section, &paid, charge);
+    must_fit_its_ways(section, &paid, ways.charge);
+    must_live_long_enough(section, &paid, ways);
     for (key, text) in [
         ("unit", Some(&paid.unit)),
         ("description", paid.description.as_ref()),
@@ -219,6 +230,24 @@ fn must_fit_its_ways(section: &Section<'_, '_>, paid: &Paid, charge: Option<&'st
     }
     if !paid.accept.contains(&Intent::Charge) && section.has(CHARGE_KEY) {
         section.warn(CHARGE_KEY, "has no meaning where accept names no charge");
+    }
+}
+
+/// Clients let a signature end with its challenge, and one that ends too soon is not sent.
+fn must_live_long_enough(section: &Section<'_, '_>, paid: &Paid, ways: Ways) {
+    let takes_signatures = ways.charge.is_some_and(|charge| charge.is_explicit)
+        && paid.accept.contains(&Intent::Charge)
+        && ways.signed_from.is_some_and(|least| paid.price >= least);
+    let least = limits::SIGNED_CHALLENGE_SECONDS_MIN;
+    if takes_signatures && paid.charge_challenge_seconds < least {
+        section.refuse(
+            CHARGE_KEY,
+            format_args!(
+                "is {}, and a payment that [funding] sends must count for {VALIDITY_SECONDS_MIN} s more by then, which \
+                 clients let end with the challenge: write {least} or more",
+                paid.charge_challenge_seconds
+            ),
+        );
     }
 }
 

@@ -19,7 +19,11 @@ pub(super) fn config(mut root: Section<'_, '_>, file: &Path) -> Option<Config> {
         .then(|| funding(root.section("funding"), chain.as_ref()));
     let cors = root.has("cors").then(|| cors(root.section("cors")));
     let discovery = discovery(root.section("discovery"));
-    let routes = routes::routes(&mut root, chain.as_ref().and_then(charge));
+    let ways = routes::Ways {
+        charge: chain.as_ref().and_then(charge),
+        signed_from: funding.as_ref().map(|funding| funding.charge_min),
+    };
+    let routes = routes::routes(&mut root, ways);
     server_section.finish();
     root.finish();
     let file = file.to_owned();
@@ -267,6 +271,11 @@ fn funding(mut section: Section<'_, '_>, chain: Option<&Chain>) -> Funding {
         gas_per_hour_max: section.number(
             "gas_per_hour_max",
             limits::FUNDING_GAS_PER_HOUR_MAX,
+            limits::FUNDING_GAS_PER_HOUR_RANGE,
+        ),
+        charge_gas_per_hour_max: section.number(
+            "charge_gas_per_hour_max",
+            limits::FUNDING_CHARGE_GAS_PER_HOUR_MAX,
             limits::FUNDING_GAS_PER_HOUR_RANGE,
         ),
     };

@@ -276,7 +276,7 @@ impl Shop {
         );
         let funding = match self.network {
             Network::Evm => format!(
-                "[funding]\nkey_file = {:?}\ndeposit_min = \"{DEPOSIT_SMALL}\"\ncharge_min = \"1\"\ngas_per_hour_max = {GAS_PER_HOUR_MAX}\n",
+                "[funding]\nkey_file = {:?}\ndeposit_min = \"{DEPOSIT_SMALL}\"\ncharge_min = \"1\"\ngas_per_hour_max = {GAS_PER_HOUR_MAX}\ncharge_gas_per_hour_max = {GAS_PER_HOUR_MAX}\n",
                 folder.join(GAS_KEY_FILE)
             ),
             Network::Tempo => String::new(),

@@ -87,6 +87,7 @@ pub(super) fn shop(config: &Config, secrets: Secrets) -> ShopConfig {
             charge_min: funding.charge_min,
             fee_max: u128::from(funding.fee_max_gwei) * WEI_PER_GWEI,
             gas_per_hour_max: funding.gas_per_hour_max,
+            charge_gas_per_hour_max: funding.charge_gas_per_hour_max,
             finality_blocks,
         }),
         body_bytes_max: body_bytes_max(config),

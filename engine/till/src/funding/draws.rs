@@ -4,12 +4,11 @@
 //! An authorisation may be sent by anybody, and somebody may be faster: the payment is the payer's all the same, and is
 //! found by the token's own event.
 
-use super::record::{Deed, Errand, Standing, What};
-use super::{Fresh, FundNo, Funding, Ready, Situation};
+use super::record::{Deed, Errand, Standing, Wanted};
+use super::{Fresh, FundNo, Funding, Ready, Situation, trouble};
 use crate::books::UsedCredential;
 use crate::charge_rows::OWED_SECONDS;
-use crate::settlement::ChainTrouble;
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use std::time::Duration;
 use weir_chain::{Drawn, draw_call};
 use weir_core::draw::Spelling;
@@ -26,6 +25,8 @@ pub struct DrawOrder<'a> {
     pub credential: UsedCredential,
     /// Before which nobody can have signed it.
     pub since: UnixSeconds,
+    /// The spender that its challenge names for permits.
+    pub spender: Option<Address>,
 }
 
 impl Funding {
@@ -35,9 +36,8 @@ impl Funding {
     /// [`FundNo`].
     pub async fn prepare_draw(&self, order: DrawOrder<'_>) -> Result<Ready, FundNo> {
         let draw = &order.signed.draw;
-        let deed = Deed::of_draw(draw);
         let spelling = self.judge_draw(order)?;
-        let known = self.inner.standing(&deed);
+        let known = self.inner.standing(&Deed::of_draw(draw));
         if known.is_some_and(|standing| standing != Standing::Displaced) {
             return Ok(Ready::OnItsWay);
         }
@@ -47,12 +47,17 @@ impl Funding {
         }
         self.must_be_drawable(order, &found)?;
         let call = draw_call(draw, &order.signed.signature, spelling);
-        let quote = self.price(&call, found.gas_balance).await?;
+        let quote = match self.price(&call, found.gas_balance).await {
+            // It is tried on what waits for a block too, and that may be this very payment, sent by somebody else.
+            Err(FundNo::Reverted(_)) if self.inner.gas.is_being_drawn(draw).await? => {
+                return Err(trouble(
+                    "the signature is used by a transaction that waits for a block",
+                ));
+            }
+            quote => quote?,
+        };
         let errand = Errand {
-            deed,
-            what: What::Payment,
-            payer: draw.from,
-            amount: draw.amount,
+            wanted: Wanted::payment(draw),
             ends: draw.leave.ends(),
             call,
             credential: order.credential,
@@ -69,7 +74,7 @@ impl Funding {
         let SignedDraw { draw, signature } = order.signed;
         let separator = self.inner.paths.draws.separator_of(&draw.leave);
         let separator = separator.ok_or(FundNo::Unaffordable("this server takes no payments so"))?;
-        let spender = self.gas_key();
+        let spender = self.spender(order)?;
         let signs = |spelling: &Spelling| {
             let digest = draw.digest(separator, spender, *spelling);
             default_backend().recover(digest, signature) == Some(draw.from)
@@ -85,8 +90,20 @@ impl Funding {
         Ok(spelling)
     }
 
+    /// Who sends what was signed: for a permit whom its challenge names, who may have been replaced since it was sent.
+    fn spender(&self, order: DrawOrder<'_>) -> Result<Address, FundNo> {
+        if matches!(order.signed.draw.leave, Leave::Eip3009 { .. }) {
+            return Ok(self.gas_key());
+        }
+        let spender = order.spender.filter(|spender| self.is_gas_key(*spender));
+        spender.ok_or_else(of_another_key)
+    }
+
     fn must_be_drawable(&self, order: DrawOrder<'_>, found: &Situation) -> Result<(), FundNo> {
         let (inner, draw) = (&self.inner, &order.signed.draw);
+        if self.spender(order)? != self.gas_key() {
+            return Err(of_another_key());
+        }
         let now = inner.till.clock().now();
         inner.must_be_in_time(&draw.leave, now)?;
         inner.must_be_in_time(&draw.leave, found.head)?;
@@ -102,10 +119,8 @@ impl Funding {
                 amount: draw.amount,
             });
         }
-        let candidate = (What::Payment, draw.from, draw.amount);
-        inner
-            .account()
-            .must_have_room(candidate, found.payer_balance, now)
+        let wanted = Wanted::payment(draw);
+        inner.account().must_have_room(&wanted, found.payer_balance, now)
     }
 
     /// Waits so long for the transaction that made a payment, whoever sent it.
@@ -115,15 +130,22 @@ impl Funding {
     pub async fn drawn(&self, order: DrawOrder<'_>, patience: Duration) -> Result<B256, FundNo> {
         match self.wait(&Deed::of_draw(&order.signed.draw), patience).await? {
             Some(Standing::Mined { hash, .. }) => Ok(hash),
-            Some(_) => {
+            Some(standing) => {
                 let found = self.inner.gas.draw_situation(&order.signed.draw).await?;
                 if found.is_used_up {
                     return self.done(order).await;
                 }
+                // The node may lag behind whoever was faster, and the block may be taken back.
+                let deep = |block: u64| block.saturating_add(self.inner.config.finality_blocks);
+                if standing.block().is_none_or(|block| found.height < deep(block)) {
+                    return Err(trouble(
+                        "the payment's transaction reverted, and its block is not final",
+                    ));
+                }
                 let why = "the payment's transaction was mined and reverted; pay a new challenge";
                 Err(FundNo::Reverted(why.to_owned()))
             }
-            None => Err(ChainTrouble("the payment is not on record".to_owned()).into()),
+            None => Err(trouble("the payment is not on record")),
         }
     }
 
@@ -142,10 +164,14 @@ impl Funding {
                 Err(FundNo::Reverted(why.to_owned()))
             }
             // Another node may tell more: not knowing is no failure.
-            Drawn::Unknown => {
-                let why = "the signature was used, and our node does not tell by which transaction";
-                Err(ChainTrouble(why.to_owned()).into())
-            }
+            Drawn::Unknown => Err(trouble(
+                "the signature was used, and our node does not tell by which transaction",
+            )),
         }
     }
+}
+
+/// Nobody can send it any more: a permit is its spender's alone.
+fn of_another_key() -> FundNo {
+    FundNo::Reverted("the permit names a spender that sends no more; pay a new challenge".to_owned())
 }

@@ -12,6 +12,8 @@ use weir_core::{Amount, ChainState, ChannelId, Draw, UnixSeconds};
 pub struct Situation {
     /// The moment of the newest block.
     pub head: UnixSeconds,
+    /// Its height.
+    pub height: u64,
     /// The channel of a deposit, where it exists.
     pub channel: Option<ChainState>,
     /// Whether the signature's nonce is used, or was taken back.
@@ -61,6 +63,12 @@ pub trait Gas: Send + Sync + 'static {
     /// # Errors
     /// [`ChainTrouble`] when nothing is known.
     async fn draw_situation(&self, draw: &Draw) -> Result<Situation, ChainTrouble>;
+
+    /// Whether a payment's signature is used up once what waits for a block is in one, as far as our node knows of it.
+    ///
+    /// # Errors
+    /// [`ChainTrouble`] when nothing is known.
+    async fn is_being_drawn(&self, draw: &Draw) -> Result<bool, ChainTrouble>;
 
     /// What used a payment's signature up, if that was not before `since`.
     ///
@@ -147,6 +155,7 @@ impl Gas for GasKey {
         let code = self.escrow.rpc().code_at_head(pull.from).await?;
         Ok(Situation {
             head: head.timestamp,
+            height: head.number,
             channel: channel.map(|(_, state)| state),
             is_used_up: self.escrow.is_used_up(pull).await?,
             payer_has_code: !code.is_empty(),
@@ -161,12 +170,17 @@ impl Gas for GasKey {
         let code = self.escrow.rpc().code_at_head(draw.from).await?;
         Ok(Situation {
             head: head.timestamp,
+            height: head.number,
             channel: None,
             is_used_up: self.escrow.is_drawn(draw).await?,
             payer_has_code: !code.is_empty(),
             payer_balance: Amount::new(balance.saturating_to()),
             gas_balance: self.balance().await?,
         })
+    }
+
+    async fn is_being_drawn(&self, draw: &Draw) -> Result<bool, ChainTrouble> {
+        Ok(self.escrow.is_being_drawn(draw).await?)
     }
 
     async fn drawn(&self, draw: &Draw, since: UnixSeconds) -> Result<Drawn, ChainTrouble> {

@@ -2,12 +2,13 @@
 //!
 //! It waits for no block: what is asked for next gets the next nonce at once.
 
+use super::post::Post;
 use super::record::{Deed, FundingRecord, Standing};
 use super::{Ask, Fresh, FundNo, Inner, Posted};
 use crate::no::No;
 use crate::settlement::ChainTrouble;
 use crate::settler::{REPLACE_AFTER, told};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -22,10 +23,10 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(400);
 const BALANCE_EVERY: Duration = Duration::from_secs(15);
 /// Most envelopes of one pull: each is dearer than the one before, and their row has to fit.
 const ENVELOPES_MAX: usize = 16;
-/// The pause before a transaction is sent again that the node does not have: so long at first, then twice as long each time.
-const AGAIN_AFTER: Duration = Duration::from_millis(400);
-/// The longest such pause.
-const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+/// Most transactions that are asked after at once.
+const ASKED_AT_ONCE_MAX: usize = 16;
+/// Most of those in a block that are asked after in one turn: the lane sends nothing meanwhile.
+const UNSETTLED_PER_TURN: usize = 64;
 /// How often, in a row, a nonce must seem taken until that is believed: of several nodes behind one address, one may lag.
 const DISPLACED_AFTER: u32 = 4;
 
@@ -45,37 +46,10 @@ pub struct Funder {
     asked: mpsc::Receiver<Ask>,
     /// When each pull on its way was sent.
     sent: HashMap<Deed, Post>,
-}
-
-/// How an envelope was sent.
-#[derive(Debug, Clone, Copy)]
-struct Post {
-    /// When it was sent first.
-    first: Instant,
-    /// When it was sent last.
-    last: Instant,
-    /// How often it was sent again.
-    again: u32,
-    /// How often in a row its nonce seemed taken.
-    displaced: u32,
-}
-
-impl Post {
-    fn now() -> Self {
-        let now = Instant::now();
-        Self {
-            first: now,
-            last: now,
-            again: 0,
-            displaced: 0,
-        }
-    }
-
-    /// Whether it is time to send it once more.
-    fn is_due(&self) -> bool {
-        let pause = AGAIN_AFTER.saturating_mul(1 << self.again.min(16));
-        self.last.elapsed() >= pause.min(AGAIN_AFTER_MAX)
-    }
+    /// The height at which what is in a block was last asked after.
+    height: Option<u64>,
+    /// Of that, what is left to be asked after.
+    unsettled: VecDeque<Deed>,
 }
 
 impl std::fmt::Debug for Funder {
@@ -90,6 +64,8 @@ impl Funder {
             inner,
             asked,
             sent: HashMap::new(),
+            height: None,
+            unsettled: VecDeque::new(),
         }
     }
 
@@ -133,31 +109,52 @@ impl Funder {
             quote,
             balance,
         } = fresh;
-        let now = self.inner.till.clock().now();
-        {
-            let account = self.inner.account();
+        let (now, wanted) = (self.inner.till.clock().now(), errand.wanted);
+        let known = self.inner.account().record(&wanted.deed);
+        if let Some(record) = known {
             // Two credentials may stand for one deed, and the slower one comes here too.
-            let known = account.standing(&errand.deed);
-            if known.is_some_and(|standing| standing != Standing::Displaced) {
+            if record.standing != Standing::Displaced || self.is_seen_after_all(&record).await? {
                 return Ok(());
             }
-            let candidate = (errand.what, errand.payer, errand.amount);
-            account.must_have_room(candidate, balance, now)?;
-            account.must_have_gas(quote.gas_limit, self.inner.config.gas_per_hour_max, now)?;
         }
+        let past = {
+            let account = self.inner.account();
+            account.must_have_room(&wanted, balance, now)?;
+            account.must_have_gas((wanted.what, quote.gas_limit), &self.inner.config, now)?;
+            let mut past = account.past(now);
+            past.retain(|deed| *deed != wanted.deed);
+            past
+        };
         let envelope = self.inner.gas.sign(&quote).await?;
         let mut record = FundingRecord::new(errand, self.inner.gas.address(), now);
         record.envelopes.push(envelope.clone());
-        let over = self.inner.account().forget_some(now);
-        self.keep(&record, &over).await?;
+        self.keep(&record, &past).await?;
         self.sent.insert(record.deed, Post::now());
         self.broadcast(&record, &envelope).await;
         Ok(())
     }
 
-    async fn keep(&self, record: &FundingRecord, over: &[Deed]) -> Result<(), No> {
-        record.write(&**self.inner.till.journal(), over).await?;
-        self.inner.account().put(record.clone());
+    /// Whether what was given up as displaced is known to the node now: after a reorganisation it may land yet, and is
+    /// followed again.
+    async fn is_seen_after_all(&self, record: &FundingRecord) -> Result<bool, FundNo> {
+        if matches!(self.inner.find(record).await?, Found::Nowhere) {
+            return Ok(false);
+        }
+        let followed = FundingRecord {
+            standing: Standing::Pending,
+            is_over: false,
+            ..record.clone()
+        };
+        self.keep(&followed, &[]).await?;
+        Ok(true)
+    }
+
+    async fn keep(&self, record: &FundingRecord, past: &[Deed]) -> Result<(), No> {
+        record.write(&**self.inner.till.journal(), past).await?;
+        let mut account = self.inner.account();
+        account.forget(past);
+        account.put(record.clone());
+        drop(account);
         self.inner
             .changed
             .send_modify(|turns| *turns = turns.wrapping_add(1));
@@ -181,24 +178,44 @@ impl Funder {
         }
     }
 
-    /// Asks after everything that is not over, all at once.
+    /// Asks after everything that is not over: what waits each time, what is in a block once for each height.
     async fn follow(&mut self) -> Result<(), No> {
-        let live = self.inner.account().live();
-        if live.is_empty() {
+        let (mut due, unsettled) = {
+            let account = self.inner.account();
+            (account.waiting(), account.unsettled())
+        };
+        if due.is_empty() && unsettled.is_empty() {
             return Ok(());
         }
         let Ok(height) = self.inner.gas.height().await else {
             return Ok(());
         };
-        let mut asking = JoinSet::new();
-        for record in live {
-            let inner = Arc::clone(&self.inner);
-            asking.spawn(async move {
-                let found = inner.find(&record).await;
-                (record, found)
-            });
+        if self.unsettled.is_empty() && self.height != Some(height) {
+            (self.unsettled, self.height) = (unsettled.into(), Some(height));
         }
-        while let Some(asked) = asking.join_next().await {
+        let turn = self.unsettled.len().min(UNSETTLED_PER_TURN);
+        let mut unsettled: Vec<Deed> = self.unsettled.drain(..turn).collect();
+        unsettled.retain(|deed| !due.contains(deed));
+        due.append(&mut unsettled);
+        self.ask_after(due, height).await
+    }
+
+    async fn ask_after(&mut self, due: Vec<Deed>, height: u64) -> Result<(), No> {
+        let (mut due, mut asking) = (due.into_iter(), JoinSet::new());
+        loop {
+            for deed in due.by_ref().take(ASKED_AT_ONCE_MAX - asking.len()) {
+                let inner = Arc::clone(&self.inner);
+                let Some(record) = inner.account().record(&deed) else {
+                    continue;
+                };
+                asking.spawn(async move {
+                    let found = inner.find(&record).await;
+                    (record, found)
+                });
+            }
+            let Some(asked) = asking.join_next().await else {
+                return Ok(());
+            };
             match asked {
                 Ok((record, Ok(found))) => self.take(record, found, height).await?,
                 Ok((_, Err(trouble))) => {
@@ -207,7 +224,6 @@ impl Funder {
                 Err(_) => {}
             }
         }
-        Ok(())
     }
 
     async fn take(&mut self, mut record: FundingRecord, found: Found, height: u64) -> Result<(), No> {

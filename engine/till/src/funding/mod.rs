@@ -10,6 +10,7 @@
 //! | `pulls`, `draws` | what is asked of a deposit and of a payment, what is refused and why |
 //! | `account` | the bounds: per payer, per hour, at once |
 //! | `lane` | the one task that signs, writes down, sends, replaces and follows |
+//! | `post` | when it was sent, and when it is sent again |
 //! | `no` | why something is not sent |
 //! | `record` | how it is written down |
 //! | `gas` | the chain as a parameter, and the real one |
@@ -19,6 +20,7 @@ mod draws;
 mod gas;
 mod lane;
 mod no;
+mod post;
 mod pulls;
 mod record;
 
@@ -52,6 +54,8 @@ pub const GAS_MAX: u64 = 1_000_000;
 pub const LACKS_FOR: Duration = Duration::from_secs(300);
 /// Pulls that wait for their turn to be signed.
 const INBOX: usize = 64;
+/// Rows that are forgotten at the start; the rest goes with new ones.
+const FORGET_AT_START_MAX: usize = 1_024;
 
 /// What the seller agrees to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +66,10 @@ pub struct FundingConfig {
     pub charge_min: Amount,
     /// The most that a unit of gas may cost, in wei.
     pub fee_max: u128,
-    /// The most gas for all pulls of an hour.
+    /// The most gas for all deposits of an hour, and all payments that were not made.
     pub gas_per_hour_max: u64,
+    /// The most gas for all payments of an hour, made or not.
+    pub charge_gas_per_hour_max: u64,
     /// Blocks on top of a transaction before it is not followed any more.
     pub finality_blocks: u64,
 }
@@ -156,7 +162,8 @@ impl Funding {
         paths: Paths,
         config: FundingConfig,
     ) -> Result<(Self, Funder), No> {
-        let mut account = Account::of(gas.address());
+        let (mut account, mut past) = (Account::of(gas.address()), Vec::new());
+        let now = till.clock().now();
         for record in read_records(&**till.journal())? {
             // Another key's nonces say nothing of this one's: a gap before the first would hold up all.
             if record.gas_key == gas.address() {
@@ -164,7 +171,15 @@ impl Funding {
                     gas.remember(envelope.nonce);
                 }
             }
-            account.put(record);
+            if record.is_past(now) && past.len() < FORGET_AT_START_MAX {
+                past.push(record.deed.deleted());
+            } else {
+                account.put(record);
+            }
+        }
+        if !past.is_empty() {
+            // Nobody waits for that: a row too many does no harm.
+            till.journal().submit(past).map(drop)?;
         }
         let (inbox, asked) = mpsc::channel(INBOX);
         let inner = Arc::new(Inner {
@@ -264,14 +279,14 @@ impl Funding {
             match self.inner.standing(deed) {
                 Some(Standing::Pending) => {}
                 Some(Standing::Displaced) => {
-                    return Err(ChainTrouble("the transaction was displaced".to_owned()).into());
+                    return Err(trouble("the transaction was displaced"));
                 }
                 standing => return Ok(standing),
             }
             match tokio::time::timeout_at(deadline, changed.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(No::Stopping.into()),
-                Err(_) => return Err(ChainTrouble("the transaction waits for a block".to_owned()).into()),
+                Err(_) => return Err(trouble("the transaction waits for a block")),
             }
         }
     }
@@ -307,6 +322,11 @@ impl Inner {
         let in_time = leave.starts_after() < now.0 && leave.ends() > now.after(VALIDITY_SECONDS_MIN).0;
         if in_time { Ok(()) } else { Err(FundNo::Window) }
     }
+}
+
+/// What is owed or on its way is waited for, and not paid in another way.
+fn trouble(why: &str) -> FundNo {
+    ChainTrouble(why.to_owned()).into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Deposits: what is asked before one is pulled, and what became of it.
 
-use super::record::{Deed, Errand, Standing, What};
+use super::record::{Deed, Errand, Standing, Wanted};
 use super::{Fresh, FundNo, Funding, Inner, Ready, Situation};
 use crate::books::UsedCredential;
 use crate::no::No;
@@ -54,10 +54,7 @@ impl Funding {
         let call = calls.pull(pull, &order.signed.signature);
         let quote = self.price(&call, found.gas_balance).await?;
         let errand = Errand {
-            deed: Deed::of(pull),
-            what: What::Deposit(order.channel()),
-            payer: pull.from,
-            amount: pull.amount,
+            wanted: Wanted::deposit(pull, order.channel()),
             ends: pull.leave.ends(),
             call,
             credential: order.credential,
@@ -87,8 +84,8 @@ impl Funding {
         let now = inner.till.clock().now();
         inner.must_be_in_time(&pull.leave, now)?;
         // Asked again when it is written down; here so that whoever has no room costs no RPC call.
-        let candidate = (What::Deposit(order.channel()), pull.from, pull.amount);
-        inner.account().must_have_room(candidate, pull.amount, now)
+        let wanted = Wanted::deposit(pull, order.channel());
+        inner.account().must_have_room(&wanted, pull.amount, now)
     }
 
     /// Waits so long for what becomes of a deposit that was sent. Gives the hash of the transaction that did it; `None`

@@ -14,7 +14,7 @@ use weir_protocol::ChallengeTag;
 use weir_store::{Journal, Row, Table};
 
 /// Version of the funding record.
-pub(super) const FUNDING_RECORD_VERSION: u8 = 2;
+pub(super) const FUNDING_RECORD_VERSION: u8 = 3;
 /// How long a row is kept at least: bounds are per hour.
 pub(super) const KEPT_SECONDS: u64 = 3_600;
 
@@ -56,6 +56,11 @@ impl Deed {
             [key.as_slice(), draw.to.as_slice(), &amount, &ends].concat(),
         ))
     }
+
+    /// The change that forgets its row.
+    pub(super) fn deleted(&self) -> Row {
+        Row::delete(Table::Fundings, self.0.to_vec())
+    }
 }
 
 /// What a pull is for.
@@ -67,13 +72,45 @@ pub enum What {
     Payment,
 }
 
-/// What is to be sent, and for whom.
-#[derive(Debug, Clone)]
-pub(crate) struct Errand {
+/// What a payer wants to have sent, as far as the bounds ask.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
     pub(super) deed: Deed,
+    /// What its transaction uses up: a payment's nonce, whatever it is signed for. A deposit's is its deed alone, since no
+    /// two of one payer are on their way.
+    pub(super) uses: B256,
     pub(super) what: What,
     pub(super) payer: Address,
     pub(super) amount: Amount,
+}
+
+impl Wanted {
+    pub(super) fn deposit(pull: &Pull, channel: ChannelId) -> Self {
+        let deed = Deed::of(pull);
+        Self {
+            deed,
+            uses: deed.0,
+            what: What::Deposit(channel),
+            payer: pull.from,
+            amount: pull.amount,
+        }
+    }
+
+    pub(super) fn payment(draw: &Draw) -> Self {
+        Self {
+            deed: Deed::of_draw(draw),
+            uses: draw.uses(),
+            what: What::Payment,
+            payer: draw.from,
+            amount: draw.amount,
+        }
+    }
+}
+
+/// What is to be sent, and for whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Errand {
+    pub(super) wanted: Wanted,
     /// The first moment at which the signature does not count any more, in Unix seconds.
     pub(super) ends: u64,
     pub(super) call: Call,
@@ -116,6 +153,8 @@ impl Standing {
 pub struct FundingRecord {
     /// Which one.
     pub deed: Deed,
+    /// What its transaction uses up: of all that share it, one lands.
+    pub uses: B256,
     /// What for.
     pub what: What,
     /// Who signed.
@@ -144,11 +183,19 @@ pub struct FundingRecord {
 
 impl FundingRecord {
     pub(super) fn new(errand: Errand, gas_key: Address, now: UnixSeconds) -> Self {
+        let Wanted {
+            deed,
+            uses,
+            what,
+            payer,
+            amount,
+        } = errand.wanted;
         Self {
-            deed: errand.deed,
-            what: errand.what,
-            payer: errand.payer,
-            amount: errand.amount,
+            deed,
+            uses,
+            what,
+            payer,
+            amount,
             ends: errand.ends,
             call: errand.call,
             gas_key,
@@ -161,8 +208,8 @@ impl FundingRecord {
         }
     }
 
-    /// Whether it counts against what one account, and all together, may have spent within an hour. A payment that was
-    /// made is worth its gas, a deposit may go back whole.
+    /// Whether it counts against what one account, and all together, may have spent within an hour in vain. A payment that
+    /// was made counts against a bound of its own, a deposit may go back whole.
     pub(super) fn counts(&self) -> bool {
         self.what != What::Payment || !matches!(self.standing, Standing::Mined { .. })
     }
@@ -204,6 +251,11 @@ impl FundingRecord {
         }
     }
 
+    /// Whether the row may be forgotten now.
+    pub(super) fn is_past(&self, now: UnixSeconds) -> bool {
+        self.is_over && self.kept_until() <= now
+    }
+
     /// Durable when this returns; `over` are forgotten with it.
     pub(super) async fn write(&self, journal: &dyn Journal, over: &[Deed]) -> Result<(), No> {
         let mut rows = vec![spell(
@@ -212,10 +264,7 @@ impl FundingRecord {
             self.deed.0.to_vec(),
             self,
         )?];
-        rows.extend(
-            over.iter()
-                .map(|deed| Row::delete(Table::Fundings, deed.0.to_vec())),
-        );
+        rows.extend(over.iter().map(Deed::deleted));
         write_patiently(journal, rows).await.map(drop)
     }
 }

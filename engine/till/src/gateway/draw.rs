@@ -39,11 +39,14 @@ impl Gateway {
     ) -> Result<B256, Denied> {
         let no_more = "this server sends no payments any more";
         let funding = self.inner.funding.as_ref();
+        // What is written down as owed may be on its way.
+        let unsent = |no| unsent(no, turn.is_claimed());
         let funding = funding.ok_or_else(|| unsent(FundNo::Unaffordable(no_more)))?;
         let order = DrawOrder {
             signed,
             credential: bill.credential(),
             since: bill.judging().issued,
+            spender: bill.offer.method_details.permit2_spender,
         };
         let ready = {
             let _turn = self.turn_to_look().await?;
@@ -94,14 +97,39 @@ pub(super) fn offer_draws(funding: Option<&Funding>, amount: Amount, details: &m
     details.permit2_spender = able.filter(|_| permit2.is_some()).map(Funding::gas_key);
 }
 
-/// In a charge, what will not do is 402 of one kind, with a fresh challenge (draft-evm-charge-00, Error Responses).
-fn unsent(no: FundNo) -> Denied {
+/// In a charge, what will not do is 402 of one kind, with a fresh challenge (draft-evm-charge-00, Error Responses). What
+/// is claimed must not be paid a second time in another way: that credential is waited for.
+fn unsent(no: FundNo, is_claimed: bool) -> Denied {
     match no {
+        FundNo::Unaffordable(why) if is_claimed => {
+            let said = format!("{why}; the payment may have been made: send the same credential again");
+            Denied::chain_trouble(&said)
+        }
         FundNo::NotThePayers
         | FundNo::Window
         | FundNo::Outlasts
         | FundNo::Balance { .. }
         | FundNo::Reverted(_) => Problem::new(ProblemType::VerificationFailed, no.to_string()).into(),
         no => fund::denied(no),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_as_owed_is_not_to_be_paid_in_another_way() {
+        let said = |is_claimed| {
+            let denied = unsent(FundNo::Unaffordable("gas is dear"), is_claimed);
+            (denied.problem.status(), denied.problem.detail().to_owned())
+        };
+        let (status, detail) = said(false);
+        assert_eq!(status, 402);
+        assert!(detail.contains("send the transaction yourself"), "{detail}");
+        let (status, detail) = said(true);
+        assert_eq!(status, 503);
+        assert!(detail.contains("send the same credential again"), "{detail}");
+        assert!(!detail.contains("yourself"), "{detail}");
     }
 }

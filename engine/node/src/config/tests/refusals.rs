@@ -52,6 +52,12 @@ fn a_bad_value_names_file_key_and_reason() {
             "funding.gas_per_hour_max",
             "1 is not between 1000000",
         ),
+        (
+            "[funding]",
+            "charge_gas_per_hour_max = 1",
+            "funding.charge_gas_per_hour_max",
+            "1 is not between 1000000",
+        ),
         ("[server]", "realm = \"\"", "server.realm", "1 to 200 printable"),
         ("[server]", "realm = 'a\"b'", "server.realm", "1 to 200 printable"),
         ("[server]", "realm = 'a|b'", "server.realm", "1 to 200 printable"),
@@ -337,6 +343,11 @@ fn a_bad_route_names_file_key_and_reason() {
             "route[1].charge_challenge_seconds",
             "between 10 and 300",
         ),
+        (
+            "path = \"/x\"\nprice = \"7\"\naccept = [\"charge\"]\ncharge_challenge_seconds = 89\n[funding]\ncharge_min = \"7\"",
+            "route[1].charge_challenge_seconds",
+            "write 90 or more",
+        ),
     ];
     let rows: Vec<_> = last
         .iter()
@@ -424,5 +435,24 @@ fn refuses(cases: &[(&str, &str, &str, &str)]) {
         assert!(problem.reason.contains(reason), "{lines}: {problem}");
         assert_eq!(problem.file, Path::new("/etc/weir/weir.toml"));
         assert!(problem.line.is_some(), "{problem}");
+    }
+}
+
+#[test]
+fn a_challenge_may_be_short_where_nothing_that_is_signed_is_sent() {
+    let route = |seconds: u64, price: &str, accept: &str| {
+        format!(
+            "[[route]]\npath = \"/x\"\nprice = \"{price}\"\naccept = [\"{accept}\"]\ncharge_challenge_seconds = {seconds}"
+        )
+    };
+    let funding = "\n[funding]\ncharge_min = \"7\"";
+    for lines in [
+        route(90, "7", "charge") + funding,
+        route(10, "6", "charge") + funding,
+        route(10, "7", "session") + funding,
+        route(10, "7", "charge"),
+    ] {
+        let text = with("[[route]]", &lines);
+        assert!(parse(&text).is_ok(), "{lines}: {:?}", parse(&text).err());
     }
 }
