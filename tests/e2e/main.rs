@@ -19,6 +19,7 @@
 //! | `streams` | streams sold by the event: their end, that of the daemon, and that of the payer |
 //! | `deploy` | an escrow is deployed once, found again, and refused when it is another |
 //! | `seller_vanished` | the deposit comes back without the seller |
+//! | `payer_charges` | what `weir pay` pays at once, to servers of ours and of another make, over its own kills |
 //! | `payer_cli` | what `weir pay` pays, prints and says |
 //! | `payer_leaves` | Ctrl-C, nodes that are away, close requests and withdrawals at the command line |
 //! | `settle` | what the daemon takes on the chain, and when |
@@ -63,6 +64,7 @@ mod metrics;
 mod offers;
 mod opens;
 mod other_token;
+mod payer_charges;
 mod payer_cli;
 mod payer_leaves;
 mod repeats;

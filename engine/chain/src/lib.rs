@@ -9,7 +9,7 @@
 //! | [`sender`] | simulate, price, sign, send, look up; nonces without gaps |
 //! | [`watcher`] | follows the chain, through reorgs, and tells what became of a payee's channels |
 //! | [`relayed`] | deposits that a payer signed for and anybody may send |
-//! | [`tempo`] | what a transaction would do that a Tempo payer signed for us to broadcast |
+//! | [`tempo`] | Tempo's transactions: what one would do that a payer signed for us to broadcast, and how ours are made |
 //! | [`revert`], [`fault`] | why the contract, or the node, said no |
 //!
 //! Nothing here judges what a fact means: that is the core's [`step`](weir_core::step()).
@@ -41,7 +41,10 @@ pub use relayed::{Permit2, PullPaths};
 pub use revert::{EscrowError, RelayedError, ReserveError, Revert};
 pub use rpc::{BlockRef, Rpc};
 pub use sender::{Broadcast, Envelope, Landed, Nonce, Outcome, Quote, SendFault, Sender};
-pub use tempo::{ForeignDeed, ForeignOpen, ForeignRefusal, ForeignTopUp, ForeignTransaction};
+pub use tempo::{
+    ForeignDeed, ForeignOpen, ForeignRefusal, ForeignTopUp, ForeignTransaction, SignedTempo,
+    TEMPO_VALID_SECONDS, TempoTransaction,
+};
 pub use watcher::{
     ChainView, Cursor, Observation, Sighting, Sink, StepFault, Tracked, Watcher, WatcherConfig,
 };

@@ -2,12 +2,13 @@
 //! (draft-tempo-charge-00 and draft-evm-charge-00, Hash Verification).
 
 use crate::bindings::IEip3009::AuthorizationUsed;
-use crate::bindings::IMemoToken::TransferWithMemo;
+use crate::bindings::IMemoToken::{TransferWithMemo, transferWithMemoCall};
 use crate::bindings::IToken;
+use crate::calls::Call;
 use crate::escrow::Escrow;
 use crate::evidence::EvidenceFault;
 use crate::rpc::BlockRef;
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::rpc::types::Log;
 use alloy::sol_types::SolEvent;
 use weir_core::Amount;
@@ -27,6 +28,20 @@ pub struct Transfer {
     pub memo: Option<B256>,
     /// The nonce of the EIP-3009 authorisation that made it, where one did.
     pub authorized: Option<B256>,
+}
+
+impl Transfer {
+    /// The call by which `from` makes it.
+    pub fn call(&self) -> Call {
+        let (to, value) = (self.to, U256::from(self.amount.base_units()));
+        match self.memo {
+            None => Call::new(self.token, &IToken::transferCall { to, value }),
+            Some(memo) => {
+                let amount = value;
+                Call::new(self.token, &transferWithMemoCall { to, amount, memo })
+            }
+        }
+    }
 }
 
 /// A transaction that took effect, and what it paid. It is not final: a reorg can undo it.

@@ -7,8 +7,10 @@
 //! a form that a later chain adds is unknown until it is added here too.
 
 mod refusal;
+mod sign;
 
 pub use refusal::ForeignRefusal;
+pub use sign::{SignedTempo, TEMPO_VALID_SECONDS, TempoTransaction};
 
 use crate::bindings::{IChannelEscrow, IMemoToken, IToken};
 use crate::payment::Transfer;

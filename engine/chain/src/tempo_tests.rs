@@ -4,6 +4,7 @@
 pub(crate) mod tempo_wallet;
 
 use super::*;
+use crate::calls::Call;
 use alloy::primitives::{address, b256, hex};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
@@ -85,6 +86,64 @@ fn what_mppx_signs_is_read_whole() {
     assert_eq!(open.deposit, Amount::new(1_000_000));
     assert_eq!((open.terms.payer, open.terms.payee), (PAYER, PAYEE));
     assert_eq!(open.terms.channel_id(open.salt, &contract()).0, MPPX_CHANNEL);
+}
+
+/// The first of the accounts that devnets fund, which signed for mppx.
+const MPPX_KEY: B256 = b256!("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80");
+
+#[test]
+fn we_sign_what_mppx_signs_to_the_last_byte() {
+    let read = ForeignTransaction::decode(MPPX_OPEN).unwrap();
+    let key = PrivateKeySigner::from_bytes(&MPPX_KEY).unwrap();
+    let call = |call: &ForeignCall| Call {
+        to: Some(call.to),
+        input: call.input.clone(),
+    };
+    let ours = TempoTransaction {
+        chain_id: read.chain_id,
+        max_priority_fee_per_gas: read.max_priority_fee_per_gas,
+        max_fee_per_gas: read.max_fee_per_gas,
+        gas_limit: read.gas_limit,
+        calls: read.calls.iter().map(call).collect(),
+        valid_before: read.valid_before.unwrap(),
+        fee_token: read.fee_token.unwrap(),
+    };
+    let signature = key.sign_hash_sync(&ours.signing_hash()).unwrap();
+    let signed = ours.signed(&signature.as_bytes());
+    assert_eq!(signed.raw.as_ref(), MPPX_OPEN);
+    assert_eq!(
+        (signed.hash, Some(signed.valid_before)),
+        (read.hash, read.valid_before)
+    );
+    assert_eq!(ours.expiring_nonce_hash(PAYER), read.expiring_nonce_hash);
+}
+
+#[test]
+fn a_payment_of_ours_is_read_as_the_transfer_that_it_is() {
+    for memo in [None, Some(B256::repeat_byte(5))] {
+        let transfer = Transfer {
+            token: TOKEN,
+            from: key().address(),
+            to: PAYEE,
+            amount: Amount::new(100),
+            memo,
+            authorized: None,
+        };
+        let ours = TempoTransaction {
+            chain_id: CHAIN,
+            max_priority_fee_per_gas: 1,
+            max_fee_per_gas: 2,
+            gas_limit: 3,
+            calls: vec![transfer.call()],
+            valid_before: UnixSeconds(1_800_000_000),
+            fee_token: TOKEN,
+        };
+        let signature = key().sign_hash_sync(&ours.signing_hash()).unwrap();
+        let signed = ours.signed(&signature.as_bytes());
+        let read = ForeignTransaction::decode(&signed.raw).unwrap();
+        assert_eq!(read.transfer().unwrap(), transfer);
+        assert_eq!(ours.cost_max(), 6);
+    }
 }
 
 #[test]

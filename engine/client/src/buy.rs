@@ -1,6 +1,7 @@
 //! One paid request: challenge, voucher, answer, and what to do about each kind of no.
 
 use crate::account::{Bounds, Outcome};
+use crate::charge::Charged;
 use crate::credential::Action;
 use crate::error::Error;
 use crate::http::{Answer, Patience, Request, Sending};
@@ -10,11 +11,13 @@ use crate::payer::Core;
 use crate::purse::Purse;
 use crate::state::Stage;
 use crate::ticket::Ticket;
+use crate::ways::Way;
 use core::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{StatusCode, Url};
 use std::sync::Arc;
 use weir_core::Cumulative;
+use weir_protocol::problem::PROBLEM_CONTENT_TYPE;
 use weir_protocol::{ProblemType, SessionReceipt};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -39,8 +42,21 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct Paid {
     pub(crate) response: reqwest::Response,
-    /// `None` when nothing was charged.
+    /// `None` when no channel paid.
     pub(crate) session: Option<Session>,
+    /// What paid at once.
+    pub(crate) charged: Option<Box<Charged>>,
+}
+
+impl Paid {
+    /// An answer that a channel paid, or nobody.
+    const fn by(response: reqwest::Response, session: Option<Session>) -> Self {
+        Self {
+            response,
+            session,
+            charged: None,
+        }
+    }
 }
 
 /// What an answer to a credential means.
@@ -69,18 +85,21 @@ impl Core {
     }
 
     async fn purchase(&self, request: &Request, patience: &mut Patience) -> Result<Paid, Error> {
+        if let Some(payment) = self.left_payment(request).await? {
+            return self.show(request, (payment, true), patience).await;
+        }
         let offer = match self.take_challenge(request) {
             Some(offer) => offer,
             None => {
                 let preferences = self.preferences(request);
                 let sending = self.http.send(request, &preferences, patience).await?;
                 if sending.response.status() != StatusCode::PAYMENT_REQUIRED {
-                    return Ok(Paid {
-                        response: sending.response,
-                        session: None,
-                    });
+                    return Ok(Paid::by(sending.response, None));
                 }
-                Offer::find(sending.response.headers(), &self.limits)?
+                match self.choose(sending.response.headers()).await? {
+                    Way::Session(offer) => *offer,
+                    Way::Charge(offer) => return self.charge(request, *offer, patience).await,
+                }
             }
         };
         let purse = self.purse_for(&offer, &request.origin()).await?;
@@ -189,26 +208,13 @@ impl Core {
                 self.announced(&session.purse).await?;
             }
             self.keep_challenge(request, response.headers());
-            return Ok(Verdict::Done(Paid {
-                response,
-                session: Some(session),
-            }));
+            return Ok(Verdict::Done(Paid::by(response, Some(session))));
         }
         if status.is_server_error() {
             // Perhaps from a gateway in between, after the charge: the ticket ends as unknown.
-            return Ok(Verdict::Done(Paid {
-                response,
-                session: Some(session),
-            }));
+            return Ok(Verdict::Done(Paid::by(response, Some(session))));
         }
-        let is_problem = response
-            .headers()
-            .get(reqwest::header::CONTENT_TYPE)
-            .is_some_and(|kind| {
-                kind.as_bytes()
-                    .starts_with(weir_protocol::problem::PROBLEM_CONTENT_TYPE.as_bytes())
-            });
-        if status == StatusCode::PAYMENT_REQUIRED || status == StatusCode::GONE || is_problem {
+        if status == StatusCode::PAYMENT_REQUIRED || status == StatusCode::GONE || is_problem(&response) {
             let answer = self.http.read(response).await?;
             let blank = Complaint {
                 kind: ProblemType::PaymentRequired,
@@ -234,10 +240,7 @@ impl Core {
         }
         // The service's own no, without a receipt: nothing was charged.
         session.ticket.end(Outcome::Refused).await?;
-        Ok(Verdict::Done(Paid {
-            response,
-            session: None,
-        }))
+        Ok(Verdict::Done(Paid::by(response, None)))
     }
 
     /// Makes the next round different from the last one. True when the server only lags behind the chain.
@@ -380,6 +383,12 @@ impl Core {
             said,
         )
     }
+}
+
+/// Whether a body is a problem of the payment drafts, or perhaps the service's own.
+pub(crate) fn is_problem(response: &reqwest::Response) -> bool {
+    let kind = response.headers().get(reqwest::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(PROBLEM_CONTENT_TYPE.as_bytes()))
 }
 
 /// Ends a request that was certainly not charged.

@@ -119,7 +119,7 @@ impl Pen {
         self.sign_digest(voucher_digest(domain, channel, total))
     }
 
-    fn sign_digest(&self, digest: B256) -> Result<Signature, Error> {
+    pub(crate) fn sign_digest(&self, digest: B256) -> Result<Signature, Error> {
         let unsignable = || Error::Protocol("the key gives no signature");
         let signed = self.key.sign_hash_sync(&digest).map_err(|_| unsignable())?;
         Signature::from_bytes(&signed.normalized_s().as_bytes()).map_err(|_| unsignable())
@@ -180,8 +180,18 @@ impl Pen {
             put("cumulativeAmount", total.to_string());
             put(place, self.sign(domain, channel, total)?.to_string());
         }
+        self.say(challenge, domain.chain_id(), payload)
+    }
+
+    /// Writes the header with any payload.
+    pub(crate) fn say(
+        &self,
+        challenge: &Challenge,
+        chain_id: u64,
+        payload: Map<String, Value>,
+    ) -> Result<HeaderValue, Error> {
         let source = DidPkh {
-            chain_id: domain.chain_id(),
+            chain_id,
             address: self.key.address(),
         };
         let credential = Credential {

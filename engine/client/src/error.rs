@@ -10,6 +10,10 @@ use std::path::PathBuf;
 use weir_core::{Amount, ChannelId, Cumulative, UnixSeconds};
 use weir_protocol::{ProblemType, timestamp};
 
+/// What this payer pays, as it is told where a server offers none of it.
+pub(crate) const SUPPORTED: &str =
+    "evm/session (types hash, authorization, permit2) and tempo/charge (without splits and sponsored fees)";
+
 /// Why something was not done. Nothing in it holds a key, a credential or a signature.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,9 +45,12 @@ pub enum Error {
     Url(String),
     /// A 402 without a challenge that this payer can pay.
     #[error(
-        "the server takes no payment that this payer can make (evm/session with credential type \"hash\")"
+        "the server takes no payment that this payer can make: it offers {offered}; this payer pays {SUPPORTED}"
     )]
-    NoChallenge,
+    NoChallenge {
+        /// What it offers.
+        offered: String,
+    },
     /// A deposit that the server is neither able to pull nor willing to be told of: nothing was sent.
     #[error(
         "the server takes only deposits that it pulls itself, in ways that this escrow, the token or the payer's approvals do not allow; nothing was sent"
@@ -64,6 +71,48 @@ pub enum Error {
         kind: ProblemType,
         /// What it says to people.
         detail: String,
+    },
+    /// A server asks for a proof of who asks, made out to a name that is not its own.
+    #[error(
+        "a proof of who asks is wanted for the realm {realm:?} by {host}, who could show it there; nothing was signed"
+    )]
+    ForeignRealm {
+        /// Whom the proof would be good for.
+        realm: String,
+        /// Who wants it.
+        host: String,
+    },
+    /// The server's receipt for an answer that was paid at once is not for that payment.
+    #[error("the {0} of the server's receipt is not that of the payment")]
+    WrongReceipt(&'static str),
+    /// An answer was paid at once, and the server refuses it.
+    #[error(
+        "{amount} base units of the token {token} were paid by transaction {transaction}, and the server refuses the answer: {detail}"
+    )]
+    PaidInVain {
+        /// How much.
+        amount: Amount,
+        /// The token.
+        token: Address,
+        /// What paid.
+        transaction: B256,
+        /// What the server says to people.
+        detail: String,
+    },
+    /// A payment for one answer left, and may or may not have been taken. It is on disk: the same request shows it again,
+    /// and pays nothing anew before it is certain that it was not taken.
+    #[error(
+        "{why}; the payment of {amount} base units of the token {token} by transaction {transaction} may have been taken, or may yet be"
+    )]
+    PaymentOpen {
+        /// How much.
+        amount: Amount,
+        /// The token.
+        token: Address,
+        /// What pays.
+        transaction: B256,
+        /// What happened.
+        why: String,
     },
     /// The server needs a higher voucher than was agreed.
     #[error("the server wants a voucher of {required} on channel {channel}, where {agreed} was agreed")]

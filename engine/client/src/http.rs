@@ -3,7 +3,7 @@
 use crate::error::{Error, Unreached};
 use crate::offer::{PROBLEM_BYTES_MAX, detail};
 use core::time::Duration;
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 
@@ -246,6 +246,8 @@ impl Http {
     ) -> Result<Sending, Error> {
         let mut wait = RETRY_WAIT_FIRST;
         let mut repeated = false;
+        // A server that answered a credential has it, whatever it said.
+        let (is_paid, mut reached) = (extra.contains_key(AUTHORIZATION), false);
         let mut left = self.options.retries_max;
         loop {
             let mut headers = request.headers.clone();
@@ -259,6 +261,7 @@ impl Http {
                     if named.is_none() && left == 0 || !patience.allows(pause) {
                         return Ok(Sending { response, repeated });
                     }
+                    reached |= is_paid;
                     (busy(response).await, pause, named.is_none().then_some(left))
                 }
                 Ok(response) => return Ok(Sending { response, repeated }),
@@ -266,7 +269,7 @@ impl Http {
                     let never_sent = error.is_connect();
                     let unreached = Unreached::new(place(&request.url), error);
                     if left == 0 || unreached.is_ours() || !patience.allows(wait) {
-                        return Err(lost(unreached, repeated || !never_sent));
+                        return Err(lost(unreached, reached || repeated || !never_sent));
                     }
                     repeated |= !never_sent;
                     (unreached.to_string(), wait, Some(left))

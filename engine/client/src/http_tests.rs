@@ -82,3 +82,36 @@ async fn a_refused_connection_is_called_that_and_its_tries_are_counted() {
     assert_eq!(sent.unwrap_err().to_string(), said);
     assert_eq!(*TRIES.lock().unwrap(), [Some(2), Some(1)]);
 }
+
+/// Says 503 once, and is gone.
+fn busy_and_gone() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("http://{}/x", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head);
+        let no = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let _ = stream.write_all(no);
+    });
+    place
+}
+
+#[tokio::test]
+async fn a_server_that_answered_a_credential_has_it_though_nobody_listens_any_more() {
+    let options = HttpOptions {
+        retries_max: 1,
+        ..HttpOptions::default()
+    };
+    let http = Http::new(options).unwrap();
+    let paid = HeaderMap::from_iter([(AUTHORIZATION, secret_value("Payment abc").unwrap())]);
+    for (extra, is_unknown) in [(paid, true), (HeaderMap::new(), false)] {
+        let request = Request::bare(http.url(&busy_and_gone()).unwrap());
+        let sent = http.send(&request, &extra, &mut http.patience()).await;
+        let error = sent.unwrap_err();
+        assert_eq!(matches!(error, Error::OutcomeUnknown), is_unknown, "{error}");
+        assert_eq!(matches!(error, Error::Http(_)), !is_unknown, "{error}");
+    }
+}

@@ -6,6 +6,7 @@
 //! | [`payer`] | the handle: request, close, request a close, withdraw, recover |
 //! | [`state`] | what a restart must know, and the order in which it reaches the disk |
 //! | [`receipt`] | what a server must not claim |
+//! | [`charge`] | answers that are paid for at once, each by a payment of its own |
 //! | [`stream`] | an answer as it comes, and paying for it while it flows |
 //! | [`error`], [`onchain`] | every typed no |
 //!
@@ -15,6 +16,7 @@
 
 mod account;
 mod buy;
+pub mod charge;
 mod close;
 mod cost;
 mod credential;
@@ -32,8 +34,11 @@ mod purse;
 pub mod receipt;
 pub mod state;
 pub mod stream;
+mod tempo;
 mod ticket;
+mod ways;
 
+pub use charge::{ChargePaid, PaymentRecord};
 pub use close::CloseOutcome;
 pub use cost::Cost;
 pub use error::{Error, Unreached};

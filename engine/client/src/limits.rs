@@ -4,7 +4,8 @@ use alloy::primitives::{Address, B256};
 use core::ops::RangeInclusive;
 use std::collections::BTreeSet;
 use weir_core::Amount;
-use weir_protocol::SessionRequest;
+use weir_protocol::charge::ChargeRequest;
+use weir_protocol::{Intent, SessionRequest};
 
 /// Shortest grace period that the draft allows an escrow (draft-evm-session-00, Forced Close).
 pub const GRACE_SECONDS_MIN: u64 = 10 * 60;
@@ -59,6 +60,13 @@ pub struct Limits {
     pub max_ahead: Amount,
     /// Most that all requests of one [`Payer`](crate::Payer) may cost together; `None` for no such limit.
     pub max_total: Option<Amount>,
+    /// Most that one answer may cost that is paid for at once, its transaction's fees not counted. The money is gone before
+    /// the answer is here.
+    pub max_charge: Amount,
+    /// Realms that may be shown who asks, besides the host that is asked: such a proof is good wherever its realm is.
+    pub realms: BTreeSet<String>,
+    /// The one intent to pay by; `None` for any, sessions first.
+    pub intent: Option<Intent>,
     /// Escrows that may hold a deposit. There is no "any": an escrow's code decides who gets the money.
     pub escrows: Vec<AllowedEscrow>,
     /// Payees.
@@ -72,8 +80,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Limits for one escrow and one token: any recipient and chain, no total, streams up to the deposit, and no
-    /// authorisation ahead of the price.
+    /// Limits for one escrow and one token: any recipient, chain and intent, no total, streams up to the deposit, no
+    /// single payments, and no authorisation ahead of the price.
     pub fn new(escrow: AllowedEscrow, token: Address, max_price: Amount, max_deposit: Amount) -> Self {
         Self {
             max_price,
@@ -81,6 +89,9 @@ impl Limits {
             max_stream: max_deposit,
             max_ahead: Amount::ZERO,
             max_total: None,
+            max_charge: Amount::ZERO,
+            realms: BTreeSet::new(),
+            intent: None,
             escrows: vec![escrow],
             recipients: Allowed::Any,
             chain_ids: Allowed::Any,
@@ -95,11 +106,6 @@ impl Limits {
     /// [`LimitExceeded`], which names the limit and what was offered.
     pub fn check(&self, offer: &SessionRequest) -> Result<AllowedEscrow, LimitExceeded> {
         let details = &offer.method_details;
-        if !self.chain_ids.allows(&details.chain_id) {
-            return Err(LimitExceeded::Chain {
-                offered: details.chain_id,
-            });
-        }
         let known = self
             .escrows
             .iter()
@@ -107,16 +113,7 @@ impl Limits {
         let escrow = *known.ok_or(LimitExceeded::Escrow {
             offered: details.escrow_contract,
         })?;
-        if !self.tokens.contains(&offer.currency) {
-            return Err(LimitExceeded::Token {
-                offered: offer.currency,
-            });
-        }
-        if !self.recipients.allows(&offer.recipient) {
-            return Err(LimitExceeded::Recipient {
-                offered: offer.recipient,
-            });
-        }
+        self.check_parties(details.chain_id, offer.currency, offer.recipient)?;
         if offer.amount > self.max_price {
             return Err(LimitExceeded::Price {
                 offered: offer.amount,
@@ -124,6 +121,34 @@ impl Limits {
             });
         }
         Ok(escrow)
+    }
+
+    /// Compares an answer that is to be paid for at once with the limits.
+    ///
+    /// # Errors
+    /// [`LimitExceeded`].
+    pub fn check_charge(&self, offer: &ChargeRequest) -> Result<(), LimitExceeded> {
+        self.check_parties(offer.method_details.chain_id, offer.currency, offer.recipient)?;
+        if offer.amount > self.max_charge {
+            return Err(LimitExceeded::Charge {
+                offered: offer.amount,
+                limit: self.max_charge,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_parties(&self, chain_id: u64, token: Address, recipient: Address) -> Result<(), LimitExceeded> {
+        if !self.chain_ids.allows(&chain_id) {
+            return Err(LimitExceeded::Chain { offered: chain_id });
+        }
+        if !self.tokens.contains(&token) {
+            return Err(LimitExceeded::Token { offered: token });
+        }
+        if !self.recipients.allows(&recipient) {
+            return Err(LimitExceeded::Recipient { offered: recipient });
+        }
+        Ok(())
     }
 
     /// Compares an escrow's grace period with the limits. The draft's minimum holds whatever the payer says.
@@ -165,6 +190,14 @@ pub enum LimitExceeded {
         /// What the challenge asks.
         offered: Amount,
         /// [`Limits::max_price`].
+        limit: Amount,
+    },
+    /// The price of an answer that is paid for at once.
+    #[error("the answer costs {offered}, to be paid at once, over the limit {limit}")]
+    Charge {
+        /// What the challenge asks.
+        offered: Amount,
+        /// [`Limits::max_charge`].
         limit: Amount,
     },
     /// The deposit of one channel.

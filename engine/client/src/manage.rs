@@ -13,18 +13,25 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use std::sync::Arc;
 use weir_core::Cumulative;
-use weir_protocol::{ProblemType, SessionReceipt};
+use weir_protocol::{Intent, ProblemType, SessionReceipt};
 
 const ACCEPT_PAYMENT: HeaderName = HeaderName::from_static("accept-payment");
 const PAYMENT_SESSION: HeaderName = HeaderName::from_static("payment-session");
-const OURS: HeaderValue = HeaderValue::from_static("evm/session");
+const OURS: HeaderValue = HeaderValue::from_static("evm/session, tempo/charge;q=0.5, evm/charge;q=0.5");
+const SESSIONS: HeaderValue = HeaderValue::from_static("evm/session");
+const CHARGES: HeaderValue = HeaderValue::from_static("tempo/charge, evm/charge");
 /// Where receipts stand.
 pub(crate) const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
 
 impl Core {
     /// What the payer would like to pay with, and the channel it has at this origin.
     pub(crate) fn preferences(&self, request: &Request) -> HeaderMap {
-        let mut headers = HeaderMap::from_iter([(ACCEPT_PAYMENT, OURS)]);
+        let accepted = match self.limits.intent {
+            None => OURS,
+            Some(Intent::Session) => SESSIONS,
+            Some(Intent::Charge) => CHARGES,
+        };
+        let mut headers = HeaderMap::from_iter([(ACCEPT_PAYMENT, accepted)]);
         let origin = request.origin();
         let live = self
             .purses()

@@ -42,25 +42,15 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    /// Finds the first challenge among an answer's that this payer can pay and whose terms are within its limits.
-    /// When none is, the first limit that stood in the way is the error.
+    /// Finds the first session among an answer's challenges that this payer can pay and whose terms are within its
+    /// limits. When none is, the first limit that stood in the way is the error.
     pub(crate) fn find(headers: &HeaderMap, limits: &Limits) -> Result<Self, Error> {
-        let lines = headers.get_all(WWW_AUTHENTICATE);
-        let mut why = None;
-        for challenge in Challenge::read_all(lines.iter().map(|line| line.as_bytes()))
-            .into_iter()
-            .flatten()
-        {
-            match Self::judge(challenge, limits) {
-                Ok(Some(offer)) => return Ok(offer),
-                Ok(None) => {}
-                Err(error) => why = why.or(Some(error)),
-            }
-        }
-        Err(why.unwrap_or(Error::NoChallenge))
+        let (found, why) = all(headers, |challenge| Self::judge(challenge, limits));
+        found.into_iter().next().ok_or(why)
     }
 
-    fn judge(challenge: Challenge, limits: &Limits) -> Result<Option<Self>, Error> {
+    /// Reads a session. `None` for what this payer cannot pay.
+    pub(crate) fn judge(challenge: Challenge, limits: &Limits) -> Result<Option<Self>, Error> {
         if challenge.method != "evm" || challenge.intent != "session" {
             return Ok(None);
         }
@@ -73,15 +63,14 @@ impl Offer {
             return Ok(None);
         }
         let escrow = limits.check(&request)?;
-        let offer = Self {
+        if !is_fresh(&challenge, now()) {
+            return Err(Error::StaleChallenge);
+        }
+        Ok(Some(Self {
             challenge,
             request,
             escrow,
-        };
-        if !offer.is_fresh(now()) {
-            return Err(Error::StaleChallenge);
-        }
-        Ok(Some(offer))
+        }))
     }
 
     /// Whether the server takes deposits that the payer sends itself.
@@ -98,11 +87,40 @@ impl Offer {
         self.takes_own().then_some(()).ok_or(Error::OnlyPulled)
     }
 
-    /// True while the challenge can still be answered. One without an expiry never is (threat V6).
+    /// True while the challenge can still be answered.
     pub(crate) fn is_fresh(&self, now: UnixSeconds) -> bool {
-        let expires = self.challenge.expires.as_deref().map(timestamp::read);
-        matches!(expires, Some(Ok(expires)) if expires > now.after(EXPIRY_MARGIN_SECONDS))
+        is_fresh(&self.challenge, now)
     }
+}
+
+/// True while a challenge can still be answered. One without an expiry never is (threat V6).
+pub(crate) fn is_fresh(challenge: &Challenge, now: UnixSeconds) -> bool {
+    let expires = challenge.expires.as_deref().map(timestamp::read);
+    matches!(expires, Some(Ok(expires)) if expires > now.after(EXPIRY_MARGIN_SECONDS))
+}
+
+/// All challenges of an answer that `judge` can pay, in their order, and the error if these are none: what stood in the
+/// way of the first that it knows.
+pub(crate) fn all<T>(
+    headers: &HeaderMap,
+    judge: impl Fn(Challenge) -> Result<Option<T>, Error>,
+) -> (Vec<T>, Error) {
+    let lines = headers.get_all(WWW_AUTHENTICATE);
+    let read = Challenge::read_all(lines.iter().map(|line| line.as_bytes()));
+    let (mut found, mut names, mut why) = (Vec::new(), Vec::new(), None);
+    for challenge in read.into_iter().flatten() {
+        names.push(words(&format!("{}/{}", challenge.method, challenge.intent)));
+        match judge(challenge) {
+            Ok(Some(offer)) => found.push(offer),
+            Ok(None) => {}
+            Err(error) => why = why.or(Some(error)),
+        }
+    }
+    let offered = match names.as_slice() {
+        [] => "none that can be read".to_owned(),
+        names => names.join(", "),
+    };
+    (found, why.unwrap_or(Error::NoChallenge { offered }))
 }
 
 /// The payer's clock, which decides nothing but whether a challenge is worth answering.
@@ -204,8 +222,11 @@ mod tests {
                 .amount,
             Amount::new(25)
         );
-        assert!(matches!(find(&[other, permit], 25), Err(Error::NoChallenge)));
-        assert!(matches!(find(&[], 25), Err(Error::NoChallenge)));
+        assert!(matches!(
+            find(&[other, permit], 25),
+            Err(Error::NoChallenge { .. })
+        ));
+        assert!(matches!(find(&[], 25), Err(Error::NoChallenge { .. })));
     }
 
     #[test]

@@ -46,20 +46,28 @@ pub enum ChainError {
         /// The node's.
         found: u64,
     },
+    /// A transaction would cost more than a payer expects of any.
+    #[error("the fees of one transaction would come to {most} attodollars, over {limit}")]
+    Fee {
+        /// What it could cost.
+        most: u128,
+        /// The most that is paid.
+        limit: u128,
+    },
     /// No channel with this id is in the escrow.
     #[error("the escrow has no channel {0}")]
     NoChannel(ChannelId),
 }
 
 impl ChainError {
-    fn send(doing: &'static str) -> impl Fn(SendFault) -> Self {
+    pub(crate) fn send(doing: &'static str) -> impl Fn(SendFault) -> Self {
         move |fault| Self::Send {
             doing,
             fault: Box::new(fault),
         }
     }
 
-    fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Self::Send { fault, .. } if matches!(**fault, SendFault::Refused { .. }))
     }
 
@@ -120,8 +128,17 @@ impl Chain {
         self.signer.address()
     }
 
-    const fn rpc(&self) -> &Rpc {
+    pub(crate) const fn rpc(&self) -> &Rpc {
         &self.rpc
+    }
+
+    pub(crate) const fn signer(&self) -> &PrivateKeySigner {
+        &self.signer
+    }
+
+    /// The node's chain.
+    pub(crate) async fn chain_id(&self) -> Result<u64, ChainError> {
+        Ok(self.link().await?.chain_id)
     }
 
     async fn link(&self) -> Result<&Link, ChainError> {
@@ -227,6 +244,15 @@ impl Chain {
     /// What the payer holds of a token.
     pub(crate) async fn balance(&self, escrow: &Escrow, token: Address) -> Result<Amount, ChainError> {
         Ok(clamped(escrow.token_balance(token, self.payer()).await?))
+    }
+
+    /// The same without an escrow.
+    pub(crate) async fn token_balance(&self, token: Address) -> Result<Amount, ChainError> {
+        let account = self.payer();
+        let latest = alloy::eips::BlockId::latest();
+        let call = IToken::balanceOfCall { account };
+        let balance = self.rpc.call_at(token, &call, latest).await?;
+        Ok(clamped(balance.unwrap_or(U256::ZERO)))
     }
 
     /// Lets the escrow pull `amount`, unless it already may.

@@ -1,5 +1,6 @@
 //! The payer's handle.
 
+use crate::charge::{ChargePaid, PaymentRecord, Payments};
 use crate::cost::Cost;
 use crate::credential::Pen;
 use crate::error::Error;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex as BriefMutex, OnceLock};
 use tokio::sync::Mutex;
 use weir_core::{Amount, ChannelId};
 use weir_protocol::SessionReceipt;
+use weir_protocol::receipt::ReceiptError;
 
 /// Most challenges that are kept for a next request.
 const CHALLENGES_KEPT_MAX: usize = 256;
@@ -38,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) http: Http,
     pub(crate) state: Arc<StateDir>,
     pub(crate) run: Arc<RunTotal>,
+    pub(crate) payments: Arc<Payments>,
     purses: BriefMutex<HashMap<ChannelId, Arc<Purse>>>,
     /// One channel is opened at a time, so that two first requests share one deposit.
     pub(crate) opening: Mutex<()>,
@@ -55,8 +58,10 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Vec<u8>,
-    /// The receipt, checked; `None` when nothing was charged.
+    /// The receipt of a session, checked; `None` when no channel paid.
     pub receipt: Option<SessionReceipt>,
+    /// What it was paid with at once, when no channel paid.
+    pub charge: Option<ChargePaid>,
     /// What it cost.
     pub cost: Cost,
 }
@@ -78,21 +83,24 @@ impl Payer {
         let (root, payer) = (state_dir.to_owned(), signer.address());
         let taking = tokio::task::spawn_blocking(move || {
             let state = StateDir::take(&root, payer)?;
-            let records = state.load()?;
-            Ok::<_, Error>((Arc::new(state), records))
+            let (records, payments) = (state.load()?, state.load_payments()?);
+            Ok::<_, Error>((Arc::new(state), records, payments))
         });
         let taken = taking.await;
-        let (state, records) = taken.map_err(|_| Error::Protocol("the state's reader was cancelled"))??;
+        let (state, records, payments) =
+            taken.map_err(|_| Error::Protocol("the state's reader was cancelled"))??;
         let used = records.iter().flat_map(ChannelRecord::envelopes);
         let used = used.map(|envelope| envelope.nonce).collect();
         let chain = Chain::new(signer.clone(), rpc_url, used, http.on_wait)?;
         let purse =
             |record: ChannelRecord| (record.channel, Arc::new(Purse::new(record, Arc::clone(&state))));
         let purses = records.into_iter().map(purse).collect();
+        let run = Arc::new(RunTotal::new(limits.max_total));
         let core = Core {
             chain,
             pen: Pen::new(signer),
-            run: Arc::new(RunTotal::new(limits.max_total)),
+            payments: Payments::new(payments, Arc::clone(&state), Arc::clone(&run)),
+            run,
             limits,
             http: Http::new(http)?,
             state,
@@ -124,6 +132,11 @@ impl Payer {
     /// The payer's channels, as its books know them.
     pub fn channels(&self) -> Vec<ChannelRecord> {
         self.core.purses().iter().map(|purse| purse.record()).collect()
+    }
+
+    /// Payments for single answers that no request is at work with, and whose answers were not read.
+    pub fn payments(&self) -> Vec<PaymentRecord> {
+        self.core.payments.idle()
     }
 
     /// The directory that holds this payer's state.
@@ -158,6 +171,7 @@ impl Payer {
             headers: answer.headers().clone(),
             body,
             receipt: answer.receipt().cloned(),
+            charge: answer.charge().cloned(),
             cost: answer.cost(),
         })
     }
@@ -197,12 +211,15 @@ impl Core {
 
     /// Appends a receipt to the log, where one is kept.
     pub(crate) async fn log_receipt(&self, receipt: &SessionReceipt) -> Result<(), Error> {
+        self.log(receipt.to_json()).await
+    }
+
+    /// Appends a receipt, as one line of JSON.
+    pub(crate) async fn log(&self, line: Result<String, ReceiptError>) -> Result<(), Error> {
         let Some(log) = self.receipts.get().cloned() else {
             return Ok(());
         };
-        let line = receipt
-            .to_json()
-            .map_err(|_| Error::Protocol("the receipt cannot be spelled again"))?;
+        let line = line.map_err(|_| Error::Protocol("the receipt cannot be spelled again"))?;
         let written = tokio::task::spawn_blocking(move || brief(&log).append(&line)).await;
         Ok(written.map_err(|_| Error::Protocol("the receipts' writer was cancelled"))??)
     }

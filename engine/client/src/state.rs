@@ -2,7 +2,8 @@
 //!
 //! A file is replaced whole: written beside its place, synced, renamed, and the directory synced. A voucher leaves
 //! only after its total is in the file, and a transaction only after what it will do is (threats S2 and T6). Files are
-//! readable by their owner alone; none of them holds a key or a signature.
+//! readable by their owner alone; none of them holds a key, and none a voucher. What they hold signed is transactions, of
+//! the channels and, under `payments`, for single answers: whoever reads one can send it, and change nothing in it.
 
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
@@ -240,26 +241,10 @@ impl StateDir {
     /// # Errors
     /// [`StateError`]; one broken file is an error, because it may stand for a deposit.
     pub fn load(&self) -> Result<Vec<ChannelRecord>, StateError> {
-        let mut records = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(disk(&self.path))? {
-            let path = entry.map_err(disk(&self.path))?.path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
-            if name.ends_with(PART_SUFFIX) {
-                fs::remove_file(&path).map_err(disk(&path))?;
-            } else if name.ends_with(".json") {
-                let bytes = fs::read(&path).map_err(disk(&path))?;
-                let record: ChannelRecord =
-                    serde_json::from_slice(&bytes).map_err(|_| StateError::Broken(path.clone()))?;
-                if record.format != FORMAT || self.file_of(record.channel) != path {
-                    return Err(StateError::Broken(path));
-                }
-                records.push(record);
-            }
-        }
-        Ok(records)
+        read_all(&self.path, |path, bytes| {
+            let record: Option<ChannelRecord> = serde_json::from_slice(bytes).ok();
+            record.filter(|record| record.format == FORMAT && self.file_of(record.channel) == path)
+        })
     }
 
     /// Writes a channel down. When this returns, it survives a power failure.
@@ -277,10 +262,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Disk`]: the old or the new record is on disk, whole.
     pub fn note(&self, record: &ChannelRecord) -> Result<(), StateError> {
-        let place = self.file_of(record.channel);
-        let part = place.with_extension(format!("json{PART_SUFFIX}"));
-        write_part(&part, record).map_err(disk(&part))?;
-        fs::rename(&part, &place).map_err(disk(&place))
+        replace(&self.file_of(record.channel), record)
     }
 
     /// Opens the log of acknowledged receipts.
@@ -330,18 +312,47 @@ impl ReceiptLog {
     }
 }
 
-fn disk(path: &Path) -> impl FnOnce(io::Error) -> StateError {
+/// Reads all records of a directory by `read`. What a crash left half written was never acted upon, and is removed.
+pub(crate) fn read_all<T>(
+    directory: &Path,
+    read: impl Fn(&Path, &[u8]) -> Option<T>,
+) -> Result<Vec<T>, StateError> {
+    let mut records = Vec::new();
+    for entry in fs::read_dir(directory).map_err(disk(directory))? {
+        let path = entry.map_err(disk(directory))?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if name.ends_with(PART_SUFFIX) {
+            fs::remove_file(&path).map_err(disk(&path))?;
+        } else if name.ends_with(".json") {
+            let bytes = fs::read(&path).map_err(disk(&path))?;
+            records.push(read(&path, &bytes).ok_or_else(|| StateError::Broken(path.clone()))?);
+        }
+    }
+    Ok(records)
+}
+
+/// Replaces a file whole. The directory is not synced.
+pub(crate) fn replace(place: &Path, record: &impl Serialize) -> Result<(), StateError> {
+    let part = place.with_extension(format!("json{PART_SUFFIX}"));
+    write_part(&part, record).map_err(disk(&part))?;
+    fs::rename(&part, place).map_err(disk(place))
+}
+
+pub(crate) fn disk(path: &Path) -> impl FnOnce(io::Error) -> StateError {
     let path = path.to_owned();
     move |source| StateError::Disk { path, source }
 }
 
-fn write_part(path: &Path, record: &ChannelRecord) -> io::Result<()> {
+fn write_part(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let mut file = private().create(true).truncate(true).open(path)?;
     file.write_all(&serde_json::to_vec_pretty(record)?)?;
     file.sync_all()
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
@@ -361,13 +372,13 @@ fn private() -> OpenOptions {
 }
 
 #[cfg(unix)]
-fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 #[cfg(not(unix))]
-fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 

@@ -6,6 +6,7 @@
 
 use crate::account::Outcome;
 use crate::buy::{Paid, Session};
+use crate::charge::{ChargePaid, Payment};
 use crate::cost::Cost;
 use crate::credential::Action;
 use crate::error::Error;
@@ -52,6 +53,9 @@ pub struct PaidStream {
     asked: bool,
     events: u64,
     receipt: Option<SessionReceipt>,
+    charge: Option<ChargePaid>,
+    /// What paid at once, kept until the answer has been read.
+    payment: Option<Payment>,
     cost: Cost,
 }
 
@@ -84,7 +88,11 @@ impl Payer {
             headers,
             body,
         };
-        let Paid { response, session } = self.core.pay(&request).await?;
+        let Paid {
+            response,
+            session,
+            charged,
+        } = self.core.pay(&request).await?;
         let mut answer = PaidStream {
             core: Arc::clone(&self.core),
             request,
@@ -99,8 +107,11 @@ impl Payer {
             asked: false,
             events: 0,
             receipt: None,
+            charge: None,
+            payment: None,
             cost: Cost::default(),
         };
+        answer.take_charge(charged).await?;
         answer.begin().await?;
         Ok(answer)
     }
@@ -136,6 +147,11 @@ impl PaidStream {
     /// The last receipt, checked; `None` before a stream's end, and when nothing was charged.
     pub const fn receipt(&self) -> Option<&SessionReceipt> {
         self.receipt.as_ref()
+    }
+
+    /// What it was paid with at once; `None` when it is free, or a channel pays.
+    pub const fn charge(&self) -> Option<&ChargePaid> {
+        self.charge.as_ref()
     }
 
     /// The next event; `None` at the end, and for an answer that is no stream of events. Vouchers that the server needs
@@ -174,7 +190,10 @@ impl PaidStream {
             };
             let read = self.core.http.read(response).await;
             return match read {
-                Ok(answer) => Ok(answer.body),
+                Ok(answer) => {
+                    self.read_whole().await;
+                    Ok(answer.body)
+                }
                 Err(error) => Err(self.cut(error)),
             };
         }
@@ -311,6 +330,7 @@ impl PaidStream {
         }
         self.response = None;
         let Some(session) = &self.session else {
+            self.read_whole().await;
             return Ok(());
         };
         let told = session.receipt.as_ref().map(|receipt| receipt.spent);

@@ -2,6 +2,7 @@
 
 use super::PaidStream;
 use crate::account::Outcome;
+use crate::charge::Charged;
 use crate::cost::Cost;
 use crate::credential::Action;
 use crate::error::Error;
@@ -15,6 +16,32 @@ pub(super) const RECKONING: Duration = Duration::from_secs(10);
 pub(super) const NO_RECEIPT: &str = "it ended without its receipt";
 
 impl PaidStream {
+    /// Takes note of what paid for the answer at once.
+    pub(super) async fn take_charge(&mut self, charged: Option<Box<Charged>>) -> Result<(), Error> {
+        let Some(charged) = charged else {
+            return Ok(());
+        };
+        let Charged { paid, payment, cost } = *charged;
+        (self.cost, self.payment) = (cost, payment);
+        let receipt = paid.receipt.clone();
+        self.charge = Some(paid);
+        match receipt {
+            Some(receipt) => self.core.log(receipt.to_json()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The answer is here: what paid for it at once is not shown again.
+    pub(super) async fn read_whole(&mut self) {
+        let Some(payment) = self.payment.take() else {
+            return;
+        };
+        // No reason to lose the answer. Shown once more, the payment buys nothing, and nothing is paid by it.
+        if let Err(error) = payment.forget().await {
+            tracing::warn!(%error, "a payment whose answer was read could not be forgotten");
+        }
+    }
+
     /// Ends it before its time, because its reader has had enough: drops the connection, and asks the server for
     /// `patience` what it cost.
     ///

@@ -55,7 +55,8 @@ impl RunTotal {
         *claimed = claimed.checked_add(amount).unwrap_or(Amount::new(u128::MAX));
     }
 
-    fn give_back(&self, amount: Amount) {
+    /// What was taken will not be paid.
+    pub(crate) fn give_back(&self, amount: Amount) {
         let mut claimed = brief(&self.claimed);
         *claimed = claimed.checked_sub(amount).unwrap_or(Amount::ZERO);
     }

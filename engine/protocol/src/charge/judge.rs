@@ -1,6 +1,7 @@
 //! Whether a payment is the one that a challenge asked for.
 
 use super::{ChargeRequest, ChargeRules};
+use crate::challenge::Challenge;
 use crate::problem::{Problem, ProblemType};
 use crate::rails::Seen;
 use crate::secrets::VerifiedChallenge;
@@ -216,6 +217,16 @@ fn is_bound(memo: B256, against: Judging<'_>) -> bool {
         && memo.get(SERVER) == keccak256(&challenge.realm).get(..SERVER.len())
         && memo.get(CHALLENGE) == keccak256(&challenge.id).get(..CHALLENGE.len());
     attributed || against.offer.method_details.memo == Some(memo)
+}
+
+/// The memo by which a client binds its payment to a challenge that names none, without a name of its own.
+pub fn attribution(challenge: &Challenge) -> B256 {
+    let mut memo = B256::ZERO;
+    let (server, id) = (keccak256(&challenge.realm), keccak256(&challenge.id));
+    memo[..ATTRIBUTION.len()].copy_from_slice(&ATTRIBUTION);
+    memo[SERVER].copy_from_slice(&server[..SERVER.len()]);
+    memo[CHALLENGE].copy_from_slice(&id[..CHALLENGE.len()]);
+    memo
 }
 
 pub(super) fn require(holds: bool, otherwise: ChargeRefusal) -> Result<(), ChargeRefusal> {

@@ -29,7 +29,7 @@ use alloy_primitives::{Address, B256, address};
 use weir_core::Signature;
 use weir_core::signature::SIGNATURE_BYTES;
 
-pub use judge::{ChargeRefusal, Judging, PaymentSeen, TransferSeen, judge};
+pub use judge::{ChargeRefusal, Judging, PaymentSeen, TransferSeen, attribution, judge};
 pub use receipt::ChargeReceipt;
 pub use request::{ChargeDetails, ChargeRequest};
 pub use signed::{SignedDraw, judge_drawn};

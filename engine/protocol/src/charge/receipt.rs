@@ -61,15 +61,26 @@ impl ChargeReceipt {
     /// # Errors
     /// [`ReceiptError::Unspellable`] past the year 9999.
     pub fn to_header(&self) -> Result<String, ReceiptError> {
-        let wire = Wire {
+        json::canonical_b64(&self.wire()?).map_err(|error: JsonError| error.into())
+    }
+
+    /// Writes the receipt as canonical JSON.
+    ///
+    /// # Errors
+    /// As [`ChargeReceipt::to_header`].
+    pub fn to_json(&self) -> Result<String, ReceiptError> {
+        json::canonical(&self.wire()?).map_err(|error: JsonError| error.into())
+    }
+
+    fn wire(&self) -> Result<Wire, ReceiptError> {
+        Ok(Wire {
             method: self.method.clone(),
             reference: self.reference.clone(),
             status: STATUS.to_owned(),
             timestamp: timestamp::write(self.timestamp).map_err(|_| ReceiptError::Unspellable)?,
             challenge_id: self.challenge_id.clone(),
             chain_id: self.chain_id,
-        };
-        json::canonical_b64(&wire).map_err(|error: JsonError| error.into())
+        })
     }
 
     /// Reads the value of a `Payment-Receipt` header; unknown fields are ignored.

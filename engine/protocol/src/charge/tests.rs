@@ -165,6 +165,17 @@ fn a_payment_is_the_challenges_own_or_none() {
 }
 
 #[test]
+fn our_memo_is_that_of_mppx_without_a_client() {
+    let challenge = Challenge {
+        id: "x7Tg".to_owned(),
+        ..challenge().challenge().clone()
+    };
+    let mut expected = MPPX_MEMO;
+    expected[15..25].fill(0);
+    assert_eq!(attribution(&challenge), expected);
+}
+
+#[test]
 fn threat_h8_a_memo_of_mppx_binds_to_one_challenge_of_one_server() {
     let challenge = challenge();
     let id = &challenge.challenge().id;

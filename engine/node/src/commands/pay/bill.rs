@@ -1,5 +1,6 @@
 //! What a run has paid, and how it is told.
 
+use super::at_once::{AtOnce, payment_json};
 use super::{count, note};
 use crate::commands::channels::short;
 use crate::commands::payer::Again;
@@ -8,7 +9,7 @@ use alloy_primitives::{Address, hex};
 use core::time::Duration;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use weir_client::{ChannelRecord, CloseOutcome, Cost, PaidStream, Payer, Wait};
+use weir_client::{ChannelRecord, CloseOutcome, Cost, PaidStream, Payer, PaymentRecord, Wait};
 use weir_core::{ChannelId, Cumulative};
 use weir_protocol::SessionReceipt;
 
@@ -18,21 +19,46 @@ pub(super) struct Bill {
     answers: u64,
     cost: Cost,
     pub(super) channel: Option<ChannelId>,
+    at_once: AtOnce,
+}
+
+/// What is on the disk before a request.
+#[derive(Debug)]
+pub(super) struct Before {
+    channels: Vec<ChannelRecord>,
+    payments: Vec<PaymentRecord>,
+}
+
+impl Before {
+    pub(super) fn of(payer: &Payer) -> Self {
+        Self {
+            channels: payer.channels(),
+            payments: payer.payments(),
+        }
+    }
 }
 
 impl Bill {
     /// Adds an answer, also one that broke off.
     pub(super) fn add(&mut self, answer: &PaidStream) {
+        if let Some(paid) = answer.charge() {
+            return self.at_once.add(paid.clone(), answer.cost());
+        }
         self.answers += 1;
         self.cost = self.cost.and(answer.cost());
         self.channel = answer.channel().or(self.channel);
     }
 
     /// A request that was given up before its answer came: what it agreed to may have been charged.
-    pub(super) fn unanswered(before: &[ChannelRecord], payer: &Payer) -> Self {
+    pub(super) fn unanswered(before: &Before, payer: &Payer) -> Self {
         let mut bill = Self::default();
+        let payments = payer.payments();
+        let new = payments
+            .into_iter()
+            .filter(|payment| !before.payments.contains(payment));
+        bill.at_once.open.extend(new);
         for record in payer.channels() {
-            let old = before.iter().find(|old| old.channel == record.channel);
+            let old = before.channels.iter().find(|old| old.channel == record.channel);
             let agreed = old.map_or(Cumulative::ZERO, |old| old.agreed);
             match record.agreed.since(agreed) {
                 Some(more) if !more.is_zero() => {
@@ -50,11 +76,16 @@ impl Bill {
         self.answers += other.answers;
         self.cost = self.cost.and(other.cost);
         self.channel = other.channel.or(self.channel);
+        self.at_once.join(other.at_once);
     }
 
     /// Tells people what the run has paid.
     pub(super) fn print(&self, payer: &Payer, output: Output) {
-        if output.json || self.answers == 0 && self.cost == Cost::default() {
+        if output.json {
+            return;
+        }
+        self.at_once.lines().iter().for_each(|line| note(line));
+        if self.answers == 0 && self.cost == Cost::default() {
             return;
         }
         let known = payer.channels();
@@ -141,7 +172,10 @@ pub(super) fn refusal(status: StatusCode) -> String {
 }
 
 fn receipt_json(receipt: Option<&SessionReceipt>) -> Value {
-    let spelled = receipt.and_then(|receipt| receipt.to_json().ok());
+    parsed(receipt.and_then(|receipt| receipt.to_json().ok()))
+}
+
+fn parsed(spelled: Option<String>) -> Value {
     spelled
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or(Value::Null)
@@ -150,12 +184,22 @@ fn receipt_json(receipt: Option<&SessionReceipt>) -> Value {
 /// An answer for machines; `complete` is false when it broke off.
 pub(super) fn answer_json(answer: &PaidStream, body: &[u8], complete: bool) -> Value {
     let parts = (Some(answer.status()), answer.receipt());
-    document(parts, answer.cost(), (body, complete))
+    let mut object = document(parts, answer.cost(), (body, complete));
+    if let Some(paid) = answer.charge() {
+        object["payment"] = payment_json(paid);
+        let receipt = paid.receipt.as_ref();
+        object["receipt"] = parsed(receipt.and_then(|receipt| receipt.to_json().ok()));
+    }
+    object
 }
 
 /// What machines are told of a request that was given up before its answer came.
 pub(super) fn unanswered_json(bill: &Bill) -> Value {
-    document((None, None), bill.cost, (&[], false))
+    document(
+        (None, None),
+        bill.cost.and(bill.at_once.open_cost()),
+        (&[], false),
+    )
 }
 
 fn document(
@@ -281,6 +325,7 @@ mod tests {
                 answers,
                 cost,
                 channel: Some(id),
+                ..Bill::default()
             };
             bill.lines(Some(&record))
         };

@@ -3,16 +3,23 @@
 use alloy_primitives::{Address, B256};
 use weir_client::{Allowed, AllowedEscrow, Limits};
 use weir_core::Amount;
+use weir_protocol::Intent;
+
+/// Stands where none was named, and is replaced.
+const NO_ESCROW: AllowedEscrow = AllowedEscrow {
+    address: Address::ZERO,
+    code_hash: None,
+};
 
 /// The payer's limits, as options.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// The escrow that may hold a deposit; its code decides who gets the money
+    /// The escrow that may hold a deposit; its code decides who gets the money. Without one, no channel is opened
     #[arg(long, value_name = "ADDRESS")]
-    pub escrow: Address,
+    pub escrow: Option<Address>,
     /// keccak256 of the escrow's code: it has to be exactly that code
-    #[arg(long, value_name = "HASH")]
+    #[arg(long, value_name = "HASH", requires = "escrow")]
     pub escrow_code_hash: Option<B256>,
     /// The token to pay with
     #[arg(long, value_name = "ADDRESS")]
@@ -21,8 +28,18 @@ pub struct LimitOptions {
     #[arg(long, value_name = "N", value_parser = base_units)]
     pub max_price: Amount,
     /// The most that this run locks in one channel; what an older one holds already may be used up all the same
-    #[arg(long, value_name = "N", value_parser = base_units)]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = base_units)]
     pub max_deposit: Amount,
+    /// The most that one answer may cost that is paid for at once, without a channel; its transaction's fee comes on top,
+    /// at most one dollar. Default: as --max-price
+    #[arg(long, value_name = "N", value_parser = base_units)]
+    pub max_charge: Option<Amount>,
+    /// A realm that may be shown who asks, besides the host of the URL; may be repeated
+    #[arg(long = "realm", value_name = "REALM")]
+    pub realms: Vec<String>,
+    /// Pay by a channel (session) or each answer at once (charge); default: by a channel where that is possible
+    #[arg(long, value_name = "INTENT")]
+    pub intent: Option<Intent>,
     /// The most that one stream may cost; default: as --max-deposit
     #[arg(long, value_name = "N", value_parser = base_units)]
     pub max_stream: Option<Amount>,
@@ -40,10 +57,10 @@ pub struct LimitOptions {
 impl LimitOptions {
     /// The limits that the library takes.
     pub fn limits(&self) -> Limits {
-        let escrow = AllowedEscrow {
-            address: self.escrow,
+        let escrow = self.escrow.map(|address| AllowedEscrow {
+            address,
             code_hash: self.escrow_code_hash,
-        };
+        });
         let recipients = if self.recipients.is_empty() {
             Allowed::Any
         } else {
@@ -53,8 +70,12 @@ impl LimitOptions {
             max_stream: self.max_stream.unwrap_or(self.max_deposit),
             max_total: self.max_total,
             max_ahead: self.max_ahead,
+            max_charge: self.max_charge.unwrap_or(self.max_price),
+            realms: self.realms.iter().cloned().collect(),
+            intent: self.intent,
             recipients,
-            ..Limits::new(escrow, self.token, self.max_price, self.max_deposit)
+            escrows: escrow.into_iter().collect(),
+            ..Limits::new(NO_ESCROW, self.token, self.max_price, self.max_deposit)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `weir pay`.
 
+mod at_once;
 mod bill;
 mod limits;
 mod run;
@@ -30,6 +31,7 @@ Examples:
   weir pay https://api.example/v1/ask -d @question.json \\
       -H 'Content-Type: application/json' \\
       --escrow 0x5FbD… --token 0xA0b8… --max-price 100 --max-deposit 50000
+  weir pay https://api.example/v1/once --intent charge --token 0xA0b8… --max-price 100
   weir pay https://api.example/v1/story --max-stream 5000 \\
       --escrow 0x5FbD… --token 0xA0b8… --max-price 100 --max-deposit 50000
   weir pay https://api.example/v1/answer --repeat 20 --close --json \\
@@ -39,6 +41,8 @@ Examples:
 ///
 /// The answer's body goes to standard output, what was paid to standard error. A stream of events is printed and paid
 /// for as it comes. The first paid request to a server opens a channel there; later ones, also of later runs, use it.
+/// Where a server sells single answers, each is paid for at once; one whose answer was lost is not paid for again: the
+/// same request shows the same payment.
 /// What is kept about channels, and every receipt, is in the state directory. Amounts are base units of the token:
 /// 1000000 is one unit of a token with 6 decimals.
 ///
@@ -240,6 +244,13 @@ mod tests {
         assert_eq!(limits.max_deposit, Amount::new(5000));
         assert_eq!(limits.recipients, Allowed::Any);
         assert_eq!((limits.max_total, limits.max_ahead), (None, Amount::ZERO));
+        assert_eq!((limits.max_charge, limits.intent), (Amount::new(100), None));
+        let charged = pay(&["--intent", "charge", "--max-charge", "7"]).unwrap();
+        let limits = charged.limits.limits();
+        assert_eq!(
+            (limits.max_charge, limits.intent),
+            (Amount::new(7), Some(weir_protocol::Intent::Charge))
+        );
         let strict = pay(&["--recipient", ADDRESS, "--max-total", "300", "--max-ahead", "7"]).unwrap();
         let limits = strict.limits.limits();
         assert_eq!(limits.recipients, Allowed::only([ADDRESS.parse().unwrap()]));

@@ -1,6 +1,6 @@
 //! One run of `weir pay`: its requests, and their end by Ctrl-C.
 
-use super::bill::{Bill, answer_json, print_closed, refusal, unanswered_json};
+use super::bill::{Before, Bill, answer_json, print_closed, refusal, unanswered_json};
 use super::{note, print_body};
 use crate::cli::EXIT_INTERRUPTED;
 use crate::commands::Failure;
@@ -86,7 +86,7 @@ impl Run {
         bill: &mut Bill,
         more: bool,
     ) -> Result<(), Failure> {
-        let before = self.payer.channels();
+        let before = Before::of(&self.payer);
         let (method, headers) = (request.method.clone(), request.headers.clone());
         let sending = self
             .payer

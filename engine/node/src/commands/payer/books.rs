@@ -6,7 +6,7 @@ use crate::table::{Output, Table};
 use crate::when::moment;
 use alloy_primitives::Address;
 use serde_json::{Value, json};
-use weir_client::{ChannelRecord, FoundChannel, Stage};
+use weir_client::{ChannelRecord, FoundChannel, PaymentRecord, Stage};
 use weir_core::UnixSeconds;
 use weir_till::{Clock, SystemClock};
 
@@ -68,6 +68,43 @@ fn record_json(record: &ChannelRecord) -> Value {
         "spent": record.spent,
         // Until then the server may lock a deposit that was signed for and is not known to be locked.
         "deposit_open_until": record.deposit_open_until(),
+    })
+}
+
+/// Payments for single answers that were not read.
+pub(super) fn print_payments(payments: &[PaymentRecord], output: Output) {
+    if output.json {
+        return output.json(&payments.iter().map(payment_json).collect::<Vec<_>>());
+    }
+    if payments.is_empty() {
+        return note("every answer that was paid for at once has been read");
+    }
+    output.text(&payments_table(payments).to_string());
+}
+
+fn payments_table(payments: &[PaymentRecord]) -> Table {
+    let mut table = Table::new(&["transaction", "for", "paid to", ">amount"]);
+    for payment in payments {
+        table.row([
+            payment.transaction.hash.to_string(),
+            payment.place.clone(),
+            short(&payment.recipient.to_string()),
+            payment.amount.to_string(),
+        ]);
+    }
+    table
+}
+
+fn payment_json(payment: &PaymentRecord) -> Value {
+    json!({
+        "transaction": payment.transaction.hash,
+        "place": payment.place,
+        "chain_id": payment.chain_id,
+        "token": payment.token,
+        "recipient": payment.recipient,
+        "amount": payment.amount,
+        // In no block before then, it never pays.
+        "valid_before": payment.transaction.valid_before.0,
     })
 }
 

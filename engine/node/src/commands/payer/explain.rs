@@ -92,6 +92,15 @@ impl Again {
             Error::Cut { .. } => {
                 "run again, it is bought anew from its beginning; the next receipt says what was charged"
             }
+            Error::ForeignRealm { .. } => "name the realm with --realm if both are the same seller",
+            Error::PaymentOpen { .. } => {
+                return Some(format!(
+                    "run it again: the same payment is shown again, and nothing is paid anew before it is certain that \
+                     it was not taken; `{}` lists such payments",
+                    self.payer("payments"),
+                ));
+            }
+            Error::PaidInVain { .. } => "ask the seller; running it again may pay anew",
             Error::NotSeen => "run it again later, or wait longer with --max-wait",
             Error::Balance { .. } => "send tokens there",
             _ => return None,
@@ -111,6 +120,7 @@ const fn limit(why: &LimitExceeded) -> Option<&'static str> {
         LimitExceeded::Price { .. } => "raise --max-price if it is worth that",
         LimitExceeded::Deposit { .. } => "raise --max-deposit, or close the channel and start a new one",
         LimitExceeded::Stream { .. } => "raise --max-stream if it is worth that",
+        LimitExceeded::Charge { .. } => "raise --max-charge if it is worth that",
         LimitExceeded::Total { .. } => "raise --max-total, or go on in another run",
         LimitExceeded::Ahead { .. } => "allow it with --max-ahead if you trust the server with that much",
         LimitExceeded::Escrow { .. } => "name it with --escrow if you trust its code",
@@ -142,6 +152,7 @@ mod tests {
             (LimitExceeded::Price { offered, limit }, "--max-price"),
             (LimitExceeded::Deposit { offered, limit }, "--max-deposit"),
             (LimitExceeded::Stream { offered, limit }, "--max-stream"),
+            (LimitExceeded::Charge { offered, limit }, "--max-charge"),
             (LimitExceeded::Total { offered, limit }, "--max-total"),
             (LimitExceeded::Ahead { offered, limit }, "--max-ahead"),
             (LimitExceeded::Escrow { offered: stranger }, "--escrow"),

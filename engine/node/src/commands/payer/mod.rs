@@ -13,7 +13,7 @@ use super::pay::{credit_hint, print_closed};
 use crate::table::Output;
 use crate::when::moment;
 use alloy_primitives::Address;
-use books::{found_json, from, print_books, print_found};
+use books::{found_json, from, print_books, print_found, print_payments};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use weir_client::{AllowedEscrow, ChannelRecord, Error, FoundChannel, HttpOptions, Limits, Payer as Handle};
@@ -54,6 +54,8 @@ pub struct Payer {
 pub enum What {
     /// List the channels of the books; the chain is not asked
     Channels,
+    /// List payments for single answers that never came; the same request again shows them again
+    Payments,
     /// Ask the server behind a URL to close your channel there, and check what it took
     Close {
         /// A URL of the server
@@ -97,6 +99,10 @@ impl Payer {
     /// # Errors
     /// The key, the chain or the books can't be used, or what was asked for was refused.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
+        if let What::Payments = self.what {
+            print_payments(&self.wallet.payments()?, output);
+            return Ok(());
+        }
         let books = self.wallet.books()?;
         if let What::Channels = self.what {
             print_books(&books, self.wallet.key()?.address(), output);
@@ -120,7 +126,7 @@ impl Payer {
             output,
         };
         match &self.what {
-            What::Channels => {}
+            What::Channels | What::Payments => {}
             What::Close { url } => leaving.close(url).await?,
             What::RequestClose { channels } => {
                 for id in find(&books, channels)? {

@@ -6,7 +6,7 @@ use crate::config::RpcUrl;
 use crate::keys::SecretKey;
 use std::path::PathBuf;
 use weir_client::state::StateDir;
-use weir_client::{ChannelRecord, HttpOptions, Limits, Payer as Handle, StateError};
+use weir_client::{ChannelRecord, HttpOptions, Limits, Payer as Handle, PaymentRecord, StateError};
 
 /// The environment variable that holds the payer's key when no file is named.
 pub const KEY_VARIABLE: &str = "WEIR_PAYER_KEY";
@@ -120,6 +120,17 @@ impl Wallet {
 
     /// What the books hold, read under their lock; the chain is not asked.
     pub(super) fn books(&self) -> Result<Vec<ChannelRecord>, Failure> {
+        let mut records = self.look(StateDir::load)?;
+        records.sort_by_key(|record| record.channel);
+        Ok(records)
+    }
+
+    /// Payments for single answers that were not read.
+    pub(super) fn payments(&self) -> Result<Vec<PaymentRecord>, Failure> {
+        self.look(StateDir::load_payments)
+    }
+
+    fn look<T>(&self, read: impl FnOnce(&StateDir) -> Result<Vec<T>, StateError>) -> Result<Vec<T>, Failure> {
         let explain = |error: StateError| self.again().explain(error.into());
         let (directory, payer) = (self.state_dir()?, self.key()?.address());
         // Who only looks leaves nothing behind.
@@ -127,9 +138,7 @@ impl Wallet {
             return Ok(Vec::new());
         }
         let state = StateDir::take(&directory, payer).map_err(explain)?;
-        let mut records = state.load().map_err(explain)?;
-        records.sort_by_key(|record| record.channel);
-        Ok(records)
+        read(&state).map_err(explain)
     }
 }
 
