@@ -232,7 +232,14 @@ async fn what_counts_no_more_makes_room_and_is_not_sent_again() {
     bench
         .gas
         .with(|world| (world.outcome, world.height) = (Some(landed(true)), 12));
-    let vain = bench.funding.drawn(draw_order(&signed), PATIENCE * 100).await;
+    let mut vain = bench.funding.drawn(draw_order(&signed), PATIENCE).await;
+    // The paused clock runs ahead of the thread that writes the books.
+    for _ in 0..10_000 {
+        if !matches!(vain, Err(FundNo::Unknown(_))) {
+            break;
+        }
+        vain = bench.funding.drawn(draw_order(&signed), PATIENCE).await;
+    }
     assert!(matches!(vain, Err(FundNo::Reverted(_))), "{vain:?}");
 }
 
